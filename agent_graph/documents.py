@@ -1,0 +1,174 @@
+"""Reading what people write: YAML or JSON into a model, with errors that name file, line, path and what is allowed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from agent_graph.errors import InvalidDocument
+
+M = TypeVar("M", bound=BaseModel)
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML's plain values, less those that JSON does not have: a date stays the text that was written."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
+    seen: dict[Any, int] = {}
+    for key_node, _ in node.value:
+        key = loader.construct_object(key_node)  # type: ignore[no-untyped-call]  # PyYAML's stubs leave it open
+        line = key_node.start_mark.line + 1
+        if not isinstance(key, str):
+            raise InvalidDocument(f"line {line}: the key {key!r} is not a text; put it in quotes")
+        if key in seen:
+            raise InvalidDocument(f"line {line}: the key {key!r} stands here again (first on line {seen[key]}); keep one of them")
+        seen[key] = line
+    return loader.construct_mapping(node, deep=True)
+
+
+_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+
+
+def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise InvalidDocument(f"the key {key!r} stands twice in one object; keep one of them")
+        found[key] = value
+    return found
+
+
+def _not_json(constant: str) -> Any:
+    raise InvalidDocument(f"{constant} is not JSON; use a number, or null")
+
+
+class Document:
+    """A parsed text that still knows where each value stood."""
+
+    def __init__(self, text: str, name: str) -> None:
+        self.name = name
+        self._root: yaml.Node | None = None
+        if len(text) > MAX_CHARACTERS:
+            raise InvalidDocument(f"{name} is {len(text):,} characters long; at most {MAX_CHARACTERS:,} are read")
+        try:
+            if name.endswith(".json"):
+                self.value = json.loads(text, object_pairs_hook=_pairs, parse_constant=_not_json)
+            else:
+                self._root = yaml.compose(text, Loader=_Loader)
+                if self._root is not None:
+                    _refuse_aliases(text, name)
+                self.value = yaml.load(text, Loader=_Loader)  # noqa: S506  # a SafeLoader
+        except InvalidDocument as error:
+            raise InvalidDocument(f"{name}: {error}") from None
+        except json.JSONDecodeError as error:
+            raise InvalidDocument(f"{name}, line {error.lineno}: not JSON: {error.msg}") from None
+        except yaml.YAMLError as error:
+            mark = getattr(error, "problem_mark", None)
+            where = f", line {mark.line + 1}" if mark is not None else ""
+            raise InvalidDocument(f"{name}{where}: not YAML: {getattr(error, 'problem', None) or error}") from None
+        except RecursionError:
+            raise InvalidDocument(f"{name}: nested too deeply to be read") from None
+
+    def line(self, path: tuple[int | str, ...]) -> int | None:
+        """The line on which the value at ``path`` starts, or its nearest ancestor; None where it is not known."""
+        node = self._root
+        if node is None:
+            return None
+        line = node.start_mark.line + 1
+        for part in path:
+            if isinstance(node, yaml.MappingNode):
+                for key, value in node.value:
+                    if key.value == str(part):
+                        node, line = value, key.start_mark.line + 1
+                        break
+                else:
+                    continue
+            elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+                node = node.value[part]
+                line = node.start_mark.line + 1
+        return line
+
+    def read(self, model: type[M]) -> M:
+        """The document as a model. Raises InvalidDocument with every error at once."""
+        if not isinstance(self.value, dict):
+            raise InvalidDocument(f"{self.name}: expected a mapping with the fields of a {model.__name__}, found {_kind(self.value)}")
+        try:
+            return model.model_validate(self.value)
+        except ValidationError as error:
+            raise InvalidDocument("\n".join(self._explain(error, model))) from None
+
+    def _explain(self, error: ValidationError, model: type[BaseModel]) -> Iterator[str]:
+        for one in error.errors(include_url=False):
+            path = tuple(one["loc"])
+            line = self.line(path)
+            where = f"{self.name}, line {line}" if line is not None else self.name
+            yield f"{where}: {describe_path(path) or model.__name__}: {describe(one)}"
+
+
+MAX_CHARACTERS = 4_000_000
+
+
+def _refuse_aliases(text: str, name: str) -> None:
+    """Anchors and aliases let a small file unfold into gigabytes; plans have no need of them."""
+    for token in yaml.scan(text, Loader=_Loader):
+        if isinstance(token, yaml.AliasToken):
+            raise InvalidDocument(f"line {token.start_mark.line + 1}: YAML aliases (*{token.value}) are not read; write the value out")
+
+
+def describe_path(path: tuple[int | str, ...]) -> str:
+    """``('steps', 2, 'args')`` as ``steps[2].args``."""
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
+    return text
+
+
+def describe(error: Any) -> str:
+    """One pydantic error in our words."""
+    match error["type"]:
+        case "extra_forbidden":
+            return "this field is not known here; check its spelling and its place"
+        case "missing":
+            return "this field is missing"
+        case "value_error":
+            return str(error["ctx"]["error"])
+        case _:
+            given = error.get("input")
+            shown = "" if isinstance(given, dict | list) else f" (found {given!r})"
+            return f"{error['msg']}{shown}"
+
+
+def _kind(value: Any) -> str:
+    names = {type(None): "nothing", list: "a list", str: "a text", bool: "a boolean"}
+    return names.get(type(value), f"a {type(value).__name__}")
+
+
+def read_text(path: str | Path) -> str:
+    """The file's text. Raises InvalidDocument when it is not there or not UTF-8."""
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise InvalidDocument(f"{path}: there is no such file") from None
+    except IsADirectoryError:
+        raise InvalidDocument(f"{path}: this is a folder, not a file") from None
+    except UnicodeDecodeError:
+        raise InvalidDocument(f"{path}: this is not UTF-8 text") from None
+    except OSError as error:
+        raise InvalidDocument(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def read_document(path: str | Path, model: type[M]) -> M:
+    """A YAML or JSON file as a model."""
+    return Document(read_text(path), str(path)).read(model)

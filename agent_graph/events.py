@@ -1,0 +1,140 @@
+"""What happened in a run, as it happens: one set of types for the trace, ``stream``, the CLI and Studio."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, ClassVar, Literal
+
+Phase = Literal["planning", "policy", "approval", "execution"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """``at`` is seconds since the epoch, UTC."""
+
+    kind: ClassVar[str] = ""
+    phase: ClassVar[Phase] = "execution"
+    run_id: str
+    at: float
+
+    def document(self) -> dict[str, Any]:
+        return {"kind": self.kind, **asdict(self)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunStarted(Event):
+    kind: ClassVar[str] = "run_started"
+    phase: ClassVar[Phase] = "planning"
+    goal: str
+    resumed: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanMade(Event):
+    """A plan version came from the planner or a person; it is not validated yet."""
+
+    kind: ClassVar[str] = "plan_made"
+    phase: ClassVar[Phase] = "planning"
+    version: int
+    digest: str
+    steps: list[dict[str, Any]] = field(default_factory=list)
+    """``{id, kind, tool, description, needs}`` in the plan's order."""
+    created_by: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replanned(PlanMade):
+    kind: ClassVar[str] = "replanned"
+    reason: str = ""
+    kept: list[str] = field(default_factory=list)
+    """Steps that had ended and stay as they are."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IssueFound(Event):
+    kind: ClassVar[str] = "issue_found"
+    phase: ClassVar[Phase] = "policy"
+    code: str
+    severity: str
+    message: str
+    step_id: str | None = None
+    fix: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepStarted(Event):
+    kind: ClassVar[str] = "step_started"
+    step_id: str
+    plan_version: int
+    tool: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepFinished(Event):
+    kind: ClassVar[str] = "step_finished"
+    step_id: str
+    plan_version: int
+    status: str
+    attempts: int = 0
+    seconds: float = 0.0
+    error: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observed(Event):
+    kind: ClassVar[str] = "observed"
+    next: str
+    why: str
+    deviations: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting(Event):
+    """A person is asked. ``request`` is the whole ``Request``."""
+
+    kind: ClassVar[str] = "waiting"
+    phase: ClassVar[Phase] = "approval"
+    request: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decided(Event):
+    kind: ClassVar[str] = "decided"
+    phase: ClassVar[Phase] = "approval"
+    request_id: str
+    step_id: str | None
+    decision: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Note(Event):
+    """Something worth knowing that has no type of its own: a late result, an input that was not used."""
+
+    kind: ClassVar[str] = "note"
+    step_id: str | None = None
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done(Event):
+    kind: ClassVar[str] = "done"
+    status: str
+    answer: Any = None
+    error: dict[str, Any] | None = None
+
+
+AnyEvent = (
+    RunStarted | PlanMade | Replanned | IssueFound | StepStarted | StepFinished | Observed | Waiting | Decided | Note | Done
+)
+
+_TYPES: dict[str, type[Event]] = {
+    kind.kind: kind
+    for kind in (RunStarted, PlanMade, Replanned, IssueFound, StepStarted, StepFinished, Observed, Waiting, Decided, Note, Done)
+}
+
+
+def read_event(document: dict[str, Any]) -> Event:
+    """The event that ``document()`` wrote; a field that a newer version added is left out. Raises KeyError on an unknown kind."""
+    kind = _TYPES[document["kind"]]
+    known = {one.name for one in fields(kind)}
+    return kind(**{key: value for key, value in document.items() if key in known})

@@ -1,0 +1,1 @@
+"""Bundled blueprints, the tools they use, and their data."""

@@ -1,0 +1,1 @@
+"""Enforcing reality: the dataflow scheduler and the pipeline that every step passes."""

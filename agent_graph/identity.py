@@ -1,0 +1,42 @@
+"""Ids and digests: the one spelling of "the same thing" that ledger, approvals and plans share."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import uuid
+from typing import Any, NewType
+
+RunId = NewType("RunId", str)
+StepId = NewType("StepId", str)
+RequestId = NewType("RequestId", str)
+EffectKey = NewType("EffectKey", str)
+Digest = NewType("Digest", str)
+
+
+def canonical(value: Any) -> str:
+    """JSON with sorted keys and no spaces. Raises ValueError on NaN and TypeError on what JSON does not know."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def digest(value: Any) -> Digest:
+    """SHA-256 of the canonical JSON, 64 hex digits."""
+    return Digest(hashlib.sha256(canonical(value).encode("utf-8", "surrogatepass")).hexdigest())
+
+
+def effect_key(run_id: RunId, step_id: StepId, tool: str, args: dict[str, Any]) -> EffectKey:
+    """The key of one effect: run, step, tool and arguments; not the attempt, not the clock, not the plan version.
+
+    It is stable over a replan that leaves the step as it was, and is the idempotency key that keyed and probeable tools are given.
+    """
+    return EffectKey(digest([run_id, step_id, tool, args])[:32])
+
+
+def call_digest(run_id: RunId, step_id: StepId, tool: str, schema_digest: str, args: dict[str, Any]) -> Digest:
+    """What an approval of one call is bound to: exactly what the person was shown."""
+    return digest(["call", run_id, step_id, tool, schema_digest, args])
+
+
+def new_id() -> str:
+    """A random UUID (LangGraph's server accepts only UUIDs as thread ids)."""
+    return str(uuid.uuid4())

@@ -1,0 +1,281 @@
+"""What is to be done: goal, plan, step, reference, criterion, blueprint.
+
+These models cross a planner or a disk, so they are pydantic, frozen, and refuse fields they do not know.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, StringConstraints, model_validator
+
+from agent_graph.identity import Digest, digest
+
+Risk = Literal["read_only", "write", "external_communication", "money", "permission_change", "deletion", "compliance"]
+"""What a call can do to the world. Only ``read_only`` calls run without a person by default."""
+
+RISKS: tuple[Risk, ...] = ("read_only", "write", "external_communication", "money", "permission_change", "deletion", "compliance")
+"""From harmless to grave: the order in which the highest risk of a plan is found."""
+
+Recovery = Literal["rerun", "idempotent", "keyed", "probeable", "blind"]
+"""What may be done with a call whose outcome is not known (a crash, a timeout, a lost reply):
+
+``rerun`` (reads) and ``idempotent``: call again; ``keyed``: call again with the same key, the receiver deduplicates;
+``probeable``: ask the system whether it happened; ``blind``: only a person can say.
+"""
+
+Mode = Literal["inline", "single_shot", "iterative", "auto"]
+
+Identifier = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")]
+"""Letters, digits and underscores, so that it reads the same in a reference, a criterion and a drawing."""
+
+OnFailure = Annotated[str, StringConstraints(pattern=r"^(replan|continue|ask|fail|step:[A-Za-z_][A-Za-z0-9_]{0,63})$")]
+
+
+class Model(BaseModel):
+    """Frozen, and closed: an unknown field is an error that names it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+def highest(risks: Iterable[Risk]) -> Risk:
+    """The gravest of the risks; ``read_only`` when there is none."""
+    return max(risks, key=RISKS.index, default="read_only")
+
+
+class Judge(Model):
+    """A criterion that code cannot check. It stays ``unverified`` until a judge or a person has said so."""
+
+    judge: str
+
+
+Criterion = str | Judge
+"""A CEL expression over ``output``, ``steps``, ``params`` and ``goal`` that must be true, or a text for a judge."""
+
+
+class Goal(Model):
+    """What is wanted. A plain string is enough: ``Goal.of("…")``."""
+
+    text: str = Field(min_length=1)
+    params: dict[str, JsonValue] = {}
+    constraints: tuple[str, ...] = ()
+    success_criteria: tuple[Criterion, ...] = ()
+    principal: str | None = None
+    """For whom the run acts."""
+
+    @classmethod
+    def of(cls, goal: str | Goal | Mapping[str, Any]) -> Goal:
+        return goal if isinstance(goal, Goal) else cls(text=goal) if isinstance(goal, str) else cls.model_validate(goal)
+
+
+_REFERENCE = re.compile(r"^(?:steps\.(?P<step>[A-Za-z_]\w*)\.output(?P<rest>(?:[.\[].*)?)|params\.(?P<param>[A-Za-z_]\w*))$", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """``{"$ref": "steps.<id>.output.<jmespath>"}`` or ``{"$ref": "params.<name>"}``: the only way data moves between steps."""
+
+    text: str
+    step: str | None = None
+    param: str | None = None
+    path: str | None = None
+    """A JMESPath below the step's output; None for the whole output."""
+
+    @classmethod
+    def parse(cls, text: str) -> Reference:
+        """Raises ValueError with the two allowed forms."""
+        found = _REFERENCE.match(text)
+        if found is None:
+            raise ValueError(f"{text!r} is not a reference; write steps.<id>.output, steps.<id>.output.<jmespath> or params.<name>")
+        rest = found["rest"]
+        path = None if not rest else rest[1:] if rest.startswith(".") else "@" + rest
+        return cls(text, step=found["step"], param=found["param"], path=path)
+
+
+def is_reference(value: Any) -> bool:
+    return isinstance(value, Mapping) and "$ref" in value
+
+
+def references(value: Any, at: str = "") -> Iterator[tuple[str, str]]:
+    """Every reference inside a JSON value, as (path of the place, text of the reference), outermost first."""
+    if is_reference(value):
+        yield at, str(value["$ref"])
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from references(item, f"{at}.{key}" if at else str(key))
+    elif isinstance(value, list | tuple):
+        for index, item in enumerate(value):
+            yield from references(item, f"{at}[{index}]")
+
+
+class Step(Model):
+    """One thing to do, of exactly one kind: ``tool``, ``model``, ``agent``, ``ask`` or ``blueprint``."""
+
+    id: Identifier
+    description: str = ""
+    tool: str | None = None
+    """Name of a registered tool that is called with ``args``."""
+    model: str | None = None
+    """A prompt for one call of the executor's model."""
+    agent: str | None = None
+    """A task for a bounded agent loop over ``allowed_tools``."""
+    ask: str | None = None
+    """A question to a person; the answer is the step's output."""
+    blueprint: str | None = None
+    """Name of a blueprint that runs as a nested plan."""
+    args: dict[str, JsonValue] = {}
+    """Arguments; any value in it may be a reference."""
+    when: str | None = None
+    """CEL; false means that the step is skipped."""
+    depends_on: tuple[Identifier, ...] = ()
+    """Steps that must have ended first; a reference adds its step by itself."""
+    allowed_tools: tuple[str, ...] = ()
+    """When given, the step may call no other tool."""
+    inputs: tuple[str, ...] = ()
+    """What the step works on, named for people."""
+    expected_output: dict[str, JsonValue] | None = None
+    """JSON Schema that the output must match."""
+    success_criteria: tuple[Criterion, ...] = ()
+    approval: Literal["auto", "required"] = "auto"
+    """``auto``: the policy decides. ``required``: a person is always asked."""
+    on_failure: OnFailure = "replan"
+    """``replan`` · ``continue`` (recorded; what refers to its output is skipped) · ``ask`` · ``fail`` · ``step:<id>`` (runs only then; its output stands in)."""
+    timeout_s: float | None = Field(default=None, gt=0)
+    """Seconds for one call; None takes the tool's own limit."""
+    max_attempts: int = Field(default=1, ge=1, le=10)
+    """Calls in all, the first included. Only what is safe to repeat is repeated."""
+    max_age_s: float | None = Field(default=None, gt=0)
+    """How old the step's inputs may be when it starts, in seconds."""
+
+    @model_validator(mode="after")
+    def _one_kind_and_good_references(self) -> Step:
+        given = [kind for kind in KINDS if getattr(self, kind) is not None]
+        if len(given) != 1:
+            said = " and ".join(given) if given else "none of them"
+            raise ValueError(f"step {self.id!r} has {said}; give exactly one of {', '.join(KINDS)}")
+        for at, text in references(self.args):
+            try:
+                Reference.parse(text)
+            except ValueError as error:
+                raise ValueError(f"step {self.id!r}, args.{at}: {error}") from None
+        return self
+
+    @property
+    def kind(self) -> Kind:
+        return next(kind for kind in KINDS if getattr(self, kind) is not None)
+
+    @cached_property
+    def needs(self) -> frozenset[str]:
+        """Ids of the steps that must have ended before this one can start, references included (criteria and ``when`` apart)."""
+        referred = (Reference.parse(text).step for _, text in references(self.args))
+        return frozenset(self.depends_on) | {step for step in referred if step is not None}
+
+    @property
+    def fallback(self) -> str | None:
+        """Id of the step that runs instead when this one fails."""
+        return self.on_failure.removeprefix("step:") if self.on_failure.startswith("step:") else None
+
+
+Kind = Literal["tool", "model", "agent", "ask", "blueprint"]
+KINDS: tuple[Kind, ...] = ("tool", "model", "agent", "ask", "blueprint")
+
+GoalField = Annotated[Goal, BeforeValidator(lambda value: {"text": value} if isinstance(value, str) else value)]
+
+
+class Plan(Model):
+    """A versioned intent. It is never edited in place: a replan or an edit makes version n + 1."""
+
+    goal: GoalField
+    steps: tuple[Step, ...] = ()
+    success_criteria: tuple[Criterion, ...] = ()
+    """Checked at the end, beside the goal's own."""
+    stop_when: str | None = None
+    """CEL over ``steps``, ``params`` and ``goal``; once true, the remaining steps are skipped."""
+    answer: JsonValue = None
+    """What the run answers: a text, a reference, or a structure with references in it."""
+    mode: Mode = "single_shot"
+    """``iterative`` comes back to be looked at after each step."""
+    risk_level: Risk | None = None
+    """The planner's own claim. Never trusted: the risk is computed from the tools."""
+    created_by: str = "user"
+    version: int = Field(default=1, ge=1)
+    parent: int | None = None
+    """The version that this one revises."""
+    reason: str = ""
+    """Why this version was made."""
+
+    @model_validator(mode="after")
+    def _good_references(self) -> Plan:
+        for at, text in references(self.answer):
+            try:
+                Reference.parse(text)
+            except ValueError as error:
+                raise ValueError(f"answer{'.' + at if at else ''}: {error}") from None
+        return self
+
+    @cached_property
+    def digest(self) -> Digest:
+        """Of everything in the plan: two plans with one digest are the same plan."""
+        return digest(self.document())
+
+    @cached_property
+    def by_id(self) -> dict[str, Step]:
+        return {step.id: step for step in self.steps}
+
+    def document(self) -> dict[str, Any]:
+        """As plain JSON, without what is left at its default. ``Plan.model_validate`` reads it back."""
+        return self.model_dump(mode="json", exclude_defaults=True)
+
+
+class Param(Model):
+    """One typed parameter of a blueprint. Required unless it has a default."""
+
+    type: Literal["string", "number", "integer", "boolean", "array", "object"] = "string"
+    description: str = ""
+    default: JsonValue = None
+    optional: bool = False
+    """True: may be left out although there is no default; it is null then."""
+    enum: tuple[JsonValue, ...] | None = None
+    items: dict[str, JsonValue] | None = None
+    """JSON Schema of an array's items."""
+    minimum: float | None = None
+    maximum: float | None = None
+    pattern: str | None = None
+
+    @property
+    def required(self) -> bool:
+        return self.default is None and not self.optional
+
+    def json_schema(self) -> dict[str, Any]:
+        schema: dict[str, Any] = self.model_dump(mode="json", exclude={"optional", "default"}, exclude_none=True, exclude_defaults=True)
+        schema["type"] = [self.type, "null"] if self.optional else self.type
+        return schema
+
+
+class Blueprint(Model):
+    """A plan that was designed once, with typed parameters: reviewed and stored as a file, run many times."""
+
+    name: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
+    description: str = ""
+    goal: str = Field(min_length=1)
+    """The goal when the caller names none."""
+    params: dict[Identifier, Param] = {}
+    constraints: tuple[str, ...] = ()
+    steps: tuple[Step, ...] = Field(min_length=1)
+    success_criteria: tuple[Criterion, ...] = ()
+    stop_when: str | None = None
+    answer: JsonValue = None
+    mode: Mode = "single_shot"
+
+    def params_schema(self) -> dict[str, Any]:
+        """JSON Schema of the parameters."""
+        return {
+            "type": "object",
+            "properties": {name: param.json_schema() for name, param in self.params.items()},
+            "required": [name for name, param in self.params.items() if param.required],
+            "additionalProperties": False,
+        }

@@ -1,0 +1,1 @@
+"""Who decides intent: blueprints (no key needed) and plans made in code."""

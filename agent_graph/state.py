@@ -1,0 +1,92 @@
+"""The graph's state, which is small and plain JSON, and ``Run``, which is what people are shown."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import JsonValue
+from typing_extensions import TypedDict  # typing.TypedDict leaves Studio's schemas empty on Python 3.11
+
+from agent_graph.plan import Goal, Model, Plan, Risk
+from agent_graph.verdicts import Diagnosis, Observation, Request, StepResult
+
+StoredStatus = Literal["running", "paused", "succeeded", "failed", "cancelled"]
+RunStatus = Literal["running", "paused", "interrupted", "succeeded", "failed", "cancelled"]
+"""``interrupted`` is derived: running, but nobody drives it."""
+
+FINISHED: frozenset[str] = frozenset({"succeeded", "failed", "cancelled"})
+
+
+class State(TypedDict, total=False):
+    """What LangGraph checkpoints. A projection: nodes take their facts from the ledger."""
+
+    goal: Any
+    """A text, or a ``Goal`` as plain JSON."""
+    params: dict[str, Any]
+    run_id: str
+    next: str
+    """Where the node that wrote it wants to go; read by the conditional edge after it."""
+    why: str
+    asking: str
+    """Id of the request that ``approve`` shows."""
+    status: str
+    answer: Any
+
+
+class Update(TypedDict, total=False):
+    """What a node changed."""
+
+    run_id: str
+    next: str
+    why: str
+    asking: str
+    status: str
+    answer: Any
+
+
+class InputState(TypedDict, total=False):
+    """What a caller gives."""
+
+    goal: Any
+    params: dict[str, Any]
+    run_id: str
+
+
+class OutputState(TypedDict, total=False):
+    """What a caller gets."""
+
+    run_id: str
+    status: str
+    answer: Any
+
+
+class Run(Model):
+    """One run as it stands in the ledger: what is wanted, what was done, what waits, what came of it."""
+
+    id: str
+    thread_id: str
+    status: RunStatus
+    goal: Goal
+    plan: Plan | None = None
+    risk: Risk | None = None
+    """The highest risk of the plan's steps, computed from the tools."""
+    requests: tuple[Request, ...] = ()
+    """What waits for a person, oldest first."""
+    results: dict[str, StepResult] = {}
+    observation: Observation | None = None
+    answer: JsonValue = None
+    error: Diagnosis | None = None
+    usage: dict[str, JsonValue] = {}
+    """By role; empty while no model was asked."""
+    owner: str | None = None
+    """Who drives it now."""
+    created: float
+    updated: float
+
+    @property
+    def diagnosis(self) -> Diagnosis | None:
+        return self.error
+
+    @property
+    def finished(self) -> bool:
+        return self.status in FINISHED

@@ -1,0 +1,384 @@
+"""``@tool``: a function, a bound method or a LangChain tool, with what the executor must know before it dares to call it."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import re
+import sys
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, cast, overload
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, create_model
+from pydantic.errors import PydanticInvalidForJsonSchema, PydanticSchemaGenerationError, PydanticUserError
+
+from agent_graph.errors import InvalidToolError
+from agent_graph.identity import digest
+from agent_graph.plan import RISKS, Recovery, Risk
+from agent_graph.ports import ToolSpec
+from agent_graph.verdicts import Probed
+
+DEFAULT_TIMEOUT = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolContext:
+    """Given by the executor to every parameter annotated ``ToolContext``; planners never see it."""
+
+    run_id: str = ""
+    step_id: str = ""
+    idempotency_key: str = ""
+    """The same for each attempt of one effect, and after a crash. Send it along, and look it up in the probe."""
+    deadline: float = 0.0
+    """Seconds since the epoch at which the call is given up."""
+
+
+Function = Callable[..., Any]
+Probe = Callable[..., Probed]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tool:
+    """A callable with its contract. ``call`` and ``probe`` take the context and the JSON arguments."""
+
+    spec: ToolSpec
+    call: Callable[[ToolContext, Mapping[str, Any]], Any]
+    is_async: bool
+    probe: Callable[[ToolContext, Mapping[str, Any]], Probed] | None = None
+    definite: tuple[type[BaseException], ...] = ()
+    """Exceptions after which the effect certainly did not happen."""
+    dump: Callable[[Any], Any] | None = None
+    """The returned value as plain JSON, by its annotation."""
+    function: Function | None = field(default=None, repr=False)
+
+    @property
+    def name(self) -> str:
+        return self.spec.name
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Calls the function itself, past every check: for tests of the tool."""
+        if self.function is None:
+            raise TypeError(f"{self.name} wraps a LangChain tool; call that one")
+        return self.function(*args, **kwargs)
+
+
+_NAME = re.compile(r"^[A-Za-z][A-Za-z0-9_.:/-]{0,127}$")
+
+
+@overload
+def tool(thing: Function | Tool, /) -> Tool: ...
+@overload
+def tool(
+    thing: Any = None,
+    /,
+    *,
+    name: str | None = None,
+    description: str | None = None,
+    args_schema: dict[str, Any] | type[BaseModel] | None = None,
+    risk: Risk | None = None,
+    recovery: Recovery | None = None,
+    scopes: Sequence[str] = (),
+    timeout: float = DEFAULT_TIMEOUT,
+    probe: Probe | None = None,
+    settle: float = 0.0,
+    parallel: bool = False,
+    definite: Sequence[type[BaseException]] = (),
+) -> Any: ...
+def tool(
+    thing: Any = None,
+    /,
+    *,
+    name: str | None = None,
+    description: str | None = None,
+    args_schema: dict[str, Any] | type[BaseModel] | None = None,
+    risk: Risk | None = None,
+    recovery: Recovery | None = None,
+    scopes: Sequence[str] = (),
+    timeout: float = DEFAULT_TIMEOUT,
+    probe: Probe | None = None,
+    settle: float = 0.0,
+    parallel: bool = False,
+    definite: Sequence[type[BaseException]] = (),
+) -> Any:
+    """Declare a tool: ``@tool(risk="read_only")`` above a function, or ``tool(thing, name=…, risk=…)`` around what exists.
+
+    ``thing`` is a function (sync or async), a bound method, a LangChain ``BaseTool``, or, with ``args_schema`` given, a function
+    ``f(ctx, **args)``. Without ``risk`` it is taken for a ``write``; a write that declares neither ``recovery`` nor ``probe`` is ``blind``:
+    its outcome after a crash is asked of a person. ``probe`` takes the same arguments as the tool and returns ``Landed(output)``,
+    ``Absent()`` or ``Unknown(why)``. ``timeout`` and ``settle`` are seconds. ``definite`` lists exceptions after which the effect
+    certainly did not happen; everything else that a changing tool raises is ambiguous.
+
+    Raises InvalidToolError when the declaration cannot work.
+    """
+    declared = functools.partial(
+        _declare,
+        name=name,
+        description=description,
+        args_schema=args_schema,
+        risk=risk,
+        recovery=recovery,
+        scopes=tuple(scopes),
+        timeout=timeout,
+        probe=probe,
+        settle=settle,
+        parallel=parallel,
+        definite=tuple(definite),
+    )
+    if thing is None:
+        return declared
+    return thing if isinstance(thing, Tool) and risk is None and name is None else declared(thing)
+
+
+def _declare(
+    thing: Any,
+    *,
+    name: str | None,
+    description: str | None,
+    args_schema: dict[str, Any] | type[BaseModel] | None,
+    risk: Risk | None,
+    recovery: Recovery | None,
+    scopes: tuple[str, ...],
+    timeout: float,
+    probe: Probe | None,
+    settle: float,
+    parallel: bool,
+    definite: tuple[type[BaseException], ...],
+) -> Tool:
+    if isinstance(thing, Tool):
+        raise InvalidToolError(f"{thing.name} is a tool already; declare its risk and name where it is made")
+    made = _from_langchain(thing, args_schema) if _is_langchain(thing) else _from_function(thing, name, args_schema)
+    name = name or made.name
+    if not _NAME.match(name):
+        raise InvalidToolError(f"tool name {name!r}: use letters, digits and _ . : / -, starting with a letter, at most 128 characters")
+    risk = risk or "write"
+    if risk not in RISKS:
+        raise InvalidToolError(f"tool {name}: risk {risk!r} is not one of {', '.join(RISKS)}")
+    recovery = _recovery(name, risk, recovery, probe)
+    if timeout <= 0 or settle < 0:
+        raise InvalidToolError(f"tool {name}: timeout must be above 0 seconds and settle at least 0")
+    spec = ToolSpec(
+        name=name,
+        description=description or made.description,
+        args_schema=made.args_schema,
+        output_schema=made.output_schema,
+        risk=risk,
+        recovery=recovery,
+        scopes=scopes,
+        timeout=timeout,
+        settle=settle,
+        parallel=parallel,
+    )
+    spec = replace(spec, digest=digest([name, spec.args_schema, spec.output_schema, risk, recovery]))
+    bound = None if probe is None else _bind(probe, made.wants_context, f"the probe of {name}")
+    convert = made.convert
+
+    def ask(context: ToolContext, args: Mapping[str, Any]) -> Probed:
+        assert bound is not None  # noqa: S101  # only reachable with a probe
+        return cast("Probed", bound(context, convert(args)))
+
+    return Tool(
+        spec=spec,
+        call=made.call,
+        is_async=made.is_async,
+        probe=None if probe is None else ask,
+        definite=definite,
+        dump=made.dump,
+        function=thing if callable(thing) and not _is_langchain(thing) else None,
+    )
+
+
+def _recovery(name: str, risk: Risk, recovery: Recovery | None, probe: Probe | None) -> Recovery:
+    if risk == "read_only":
+        if recovery not in (None, "rerun"):
+            raise InvalidToolError(f"tool {name}: a read_only tool is always run again; leave recovery={recovery!r} out")
+        return "rerun"
+    if recovery == "rerun":
+        raise InvalidToolError(f"tool {name}: recovery='rerun' is for read_only tools; say 'idempotent' if calling twice does no harm")
+    if recovery == "probeable" and probe is None:
+        raise InvalidToolError(f"tool {name}: recovery='probeable' needs probe=…, which says whether the effect happened")
+    if probe is not None and recovery not in (None, "probeable"):
+        raise InvalidToolError(f"tool {name}: it has a probe, so its recovery is 'probeable', not {recovery!r}")
+    return recovery or ("probeable" if probe is not None else "blind")
+
+
+# ── where tools come from ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Made:
+    name: str
+    description: str
+    args_schema: dict[str, Any]
+    output_schema: dict[str, Any] | None
+    call: Callable[[ToolContext, Mapping[str, Any]], Any]
+    convert: Callable[[Mapping[str, Any]], dict[str, Any]]
+    is_async: bool
+    wants_context: str | None
+    dump: Callable[[Any], Any] | None
+
+
+def _from_function(function: Any, name: str | None, args_schema: dict[str, Any] | type[BaseModel] | None) -> _Made:
+    if not callable(function):
+        raise InvalidToolError(f"{function!r} is not a tool: give a function, a bound method, a LangChain tool, or a Tool")
+    name = name or getattr(function, "__name__", type(function).__name__)
+    body = function if inspect.isroutine(function) else function.__call__
+    is_async = inspect.iscoroutinefunction(body)
+    description = inspect.cleandoc(getattr(function, "__doc__", None) or "")
+    if args_schema is None:
+        fields, context = _parameters(function, name)
+        model = _arguments_model(name, fields)
+        schema = _closed(model.model_json_schema(by_alias=True))
+        output, dump = _output(function, name)
+    else:
+        context = _first_parameter(function, name)
+        model = args_schema if isinstance(args_schema, type) else None
+        schema = model.model_json_schema() if model is not None else cast("dict[str, Any]", args_schema)
+        if schema.get("type") != "object":
+            raise InvalidToolError(f"tool {name}: args_schema must be the JSON Schema of an object")
+        output, dump = None, None
+    convert = _converter(model, arguments_are_fields=args_schema is not None)
+    bound = _bind(function, context, name)
+    return _Made(
+        name=name,
+        description=description,
+        args_schema=schema,
+        output_schema=output,
+        call=lambda ctx, args: bound(ctx, convert(args)),
+        convert=convert,
+        is_async=is_async,
+        wants_context=context,
+        dump=dump,
+    )
+
+
+def _parameters(function: Function, name: str) -> tuple[dict[str, Any], str | None]:
+    """The function's parameters as pydantic fields, less the one that takes the context."""
+    try:
+        signature = inspect.signature(function, eval_str=True)
+    except NameError as error:
+        raise InvalidToolError(f"tool {name}: its annotations cannot be read: {error}; import what they name, outside TYPE_CHECKING") from None
+    fields: dict[str, Any] = {}
+    context = None
+    for parameter in signature.parameters.values():
+        if parameter.annotation is ToolContext:
+            context = parameter.name
+            continue
+        if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
+            raise InvalidToolError(f"tool {name}: parameter {parameter.name!r} cannot be given by name; use plain parameters, or args_schema=…")
+        annotation = Any if parameter.annotation is parameter.empty else parameter.annotation
+        default = ... if parameter.default is parameter.empty else parameter.default
+        # Fields get a prefix, since a parameter may be called what a pydantic model calls its own (schema, copy, json).
+        fields[f"p_{parameter.name}"] = (annotation, Field(default, alias=parameter.name))
+    return fields, context
+
+
+def _first_parameter(function: Function, name: str) -> str:
+    parameters = list(inspect.signature(function).parameters.values())
+    if not parameters:
+        raise InvalidToolError(f"tool {name}: with args_schema the function is called as f(ctx, **args); it takes no parameter")
+    return parameters[0].name
+
+
+def _arguments_model(name: str, fields: dict[str, Any]) -> type[BaseModel]:
+    try:
+        return create_model("Arguments", __config__=ConfigDict(extra="forbid", arbitrary_types_allowed=False), **fields)
+    except (PydanticSchemaGenerationError, PydanticUserError) as error:
+        raise InvalidToolError(f"tool {name}: its parameters cannot be given as JSON: {str(error).splitlines()[0]}") from None
+
+
+def _closed(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema as planners read it: without the titles that pydantic derives from names."""
+
+    def clean(node: Any) -> Any:
+        if isinstance(node, list):
+            return [clean(item) for item in node]
+        if not isinstance(node, dict):
+            return node
+        cleaned = {}
+        for key, value in node.items():
+            if key == "title" and isinstance(value, str):
+                continue
+            if key in ("properties", "$defs") and isinstance(value, dict):
+                cleaned[key] = {name: clean(item) for name, item in value.items()}
+            elif key in ("default", "const", "enum", "examples"):
+                cleaned[key] = value
+            else:
+                cleaned[key] = clean(value)
+        return cleaned
+
+    cleaned = clean(schema)
+    assert isinstance(cleaned, dict)  # noqa: S101
+    cleaned.setdefault("properties", {})
+    return cleaned
+
+
+def _converter(model: type[BaseModel] | None, *, arguments_are_fields: bool) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
+    if model is None:
+        return lambda args: dict(args)
+    names = {(field.alias or key): key for key, field in model.model_fields.items()}
+
+    def convert(args: Mapping[str, Any]) -> dict[str, Any]:
+        parsed = model.model_validate(dict(args))
+        given = parsed.model_fields_set
+        return {alias: getattr(parsed, key) for alias, key in names.items() if arguments_are_fields or key in given}
+
+    return convert
+
+
+def _output(function: Function, name: str) -> tuple[dict[str, Any] | None, Callable[[Any], Any] | None]:
+    annotation = typing.get_type_hints(function if inspect.isroutine(function) else function.__call__, include_extras=True).get("return", Any)  # type: ignore[operator]
+    if annotation is Any:
+        return None, None
+    try:
+        adapter: TypeAdapter[Any] = TypeAdapter(annotation)
+        schema = _closed(adapter.json_schema(mode="serialization"))
+    except (PydanticSchemaGenerationError, PydanticInvalidForJsonSchema, PydanticUserError):
+        return None, None  # a type that pydantic does not know: the value is made JSON as it comes
+    schema.pop("properties", None) if not schema.get("properties") else None
+    return schema, lambda value: adapter.dump_python(value, mode="json", warnings="none")
+
+
+def _bind(function: Function, context: str | None, name: str) -> Callable[[ToolContext, dict[str, Any]], Any]:
+    parameters = inspect.signature(function).parameters
+    if context is not None and context not in parameters:
+        hints = typing.get_type_hints(function)
+        context = next((each for each, hint in hints.items() if hint is ToolContext), None)
+    elif context is None:
+        try:
+            hints = typing.get_type_hints(function)
+        except (NameError, TypeError):
+            hints = {}
+        context = next((each for each, hint in hints.items() if hint is ToolContext and each in parameters), None)
+    if context is None:
+        return lambda _, args: function(**args)
+    first = next(iter(parameters))
+    if context == first:
+        return lambda ctx, args: function(ctx, **args)
+    return lambda ctx, args: function(**{context: ctx, **args})
+
+
+def _is_langchain(thing: Any) -> bool:
+    module = sys.modules.get("langchain_core.tools")
+    return module is not None and isinstance(thing, module.BaseTool)
+
+
+def _from_langchain(thing: Any, args_schema: dict[str, Any] | type[BaseModel] | None) -> _Made:
+    from agent_graph.tools.langchain import call_langchain, describe_langchain
+
+    described = describe_langchain(thing)
+    schema = args_schema if isinstance(args_schema, dict) else args_schema.model_json_schema() if args_schema else described.args_schema
+    return _Made(
+        name=thing.name,
+        description=thing.description,
+        args_schema=_closed(schema),
+        output_schema=None,
+        call=call_langchain(thing, is_async=described.is_async),
+        convert=lambda args: dict(args),
+        is_async=described.is_async,
+        wants_context=None,
+        dump=None,
+    )
+
+

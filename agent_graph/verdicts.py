@@ -1,0 +1,280 @@
+"""What was found and decided: closed sets of types, never bools, so that a ``match`` over them ends in ``assert_never``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, JsonValue
+
+from agent_graph.identity import Digest
+from agent_graph.plan import Model, Plan, Recovery, Risk
+
+# ── policy ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Allow:
+    """The call may run without a person."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A person must say yes to exactly this call first."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Deny:
+    """The call does not run, whoever says yes."""
+
+    reason: str
+
+
+Verdict = Allow | Ask | Deny
+
+# ── validation ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Issue(Model):
+    """One finding about a plan. ``code`` is from the closed list in docs/issues.md."""
+
+    code: str
+    severity: Literal["error", "warning"] = "error"
+    """An error keeps the plan from running; a warning is shown."""
+    step_id: str | None = None
+    message: str
+    fix: str = ""
+
+    def __str__(self) -> str:
+        where = f"step {self.step_id!r}: " if self.step_id else ""
+        return f"[{self.code}] {where}{self.message}" + (f" — {self.fix}" if self.fix else "")
+
+
+# ── what a probe says ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Landed:
+    """The effect happened; ``output`` is what the call would have returned."""
+
+    output: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """The effect did not happen, so it is safe to call again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """The system cannot say; a person is asked."""
+
+    why: str = ""
+
+
+Probed = Landed | Absent | Unknown
+
+# ── results ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+StepStatus = Literal["succeeded", "failed", "blocked", "needs_clarification", "in_doubt", "skipped"]
+"""
+``succeeded``: output valid and every success criterion held, with the values recorded;
+``failed``: tried, and the result is definite; ``blocked``: not called (policy, arguments, scope, limits);
+``needs_clarification``: waits for an answer; ``in_doubt``: a write was begun and its outcome is not known;
+``skipped``: its condition was false, or what it refers to is not there.
+"""
+
+
+class Failure(Model):
+    """Why a step did not succeed."""
+
+    code: str
+    message: str
+    retryable: bool = False
+
+
+class Evidence(Model):
+    """One criterion and what it saw."""
+
+    criterion: str
+    holds: bool | None
+    """None: it could not be evaluated; ``why`` says so."""
+    values: dict[str, JsonValue] = {}
+    """The values that the criterion read, by their path."""
+    why: str = ""
+
+
+class Provenance(Model):
+    """Where a value came from."""
+
+    source: str
+    """The tool, or ``person``."""
+    steps: tuple[str, ...] = ()
+    """The steps whose outputs went into it."""
+    params: tuple[str, ...] = ()
+
+
+class StepResult(Model):
+    """What became of one step. Times are seconds since the epoch, UTC."""
+
+    step_id: str
+    status: StepStatus
+    output: JsonValue = None
+    evidence: tuple[Evidence, ...] = ()
+    error: Failure | None = None
+    attempts: int = 0
+    started: float | None = None
+    finished: float | None = None
+    plan_version: int = 1
+    provenance: Provenance | None = None
+    landed: bool = False
+    """True when the tool was called and its effect is known to have happened, whatever the status says."""
+
+
+class Deviation(Model):
+    """One way in which what came differs from what was expected."""
+
+    step_id: str
+    code: str
+    message: str
+
+
+class Observation(Model):
+    """What was expected, what came, and what comes next."""
+
+    expected: tuple[str, ...] = ()
+    """Steps of the plan that had to end."""
+    came: dict[str, StepStatus] = {}
+    deviations: tuple[Deviation, ...] = ()
+    next: Literal["execute", "approve", "replan", "conclude"]
+    why: str
+
+
+# ── gates ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+RequestKind = Literal["plan", "step", "question", "in_doubt"]
+DecisionKind = Literal["approve", "edit", "reject", "respond", "resolve"]
+
+
+class Call(Model):
+    """One tool call as a person is shown it."""
+
+    step_id: str
+    tool: str
+    args: dict[str, JsonValue]
+    risk: Risk
+    digest: Digest
+    reason: str = ""
+
+
+class Request(Model):
+    """What a gate asks. The decision is bound to ``digest``: to exactly what is shown here."""
+
+    id: str
+    run_id: str
+    kind: RequestKind
+    digest: Digest
+    reason: str
+    """Why a person is asked."""
+    asked: float
+    """Seconds since the epoch, UTC."""
+    expires: float | None = None
+    plan_version: int = 0
+    """0: there is no plan yet."""
+    step_id: str | None = None
+    tool: str | None = None
+    args: dict[str, JsonValue] | None = None
+    risk: Risk | None = None
+    recovery: Recovery | None = None
+    question: str | None = None
+    choices: tuple[str, ...] = ()
+    calls: tuple[Call, ...] = ()
+    """kind ``plan``: the calls whose arguments are known now; a yes covers them, one by one."""
+    idempotency_key: str | None = None
+    sent_at: float | None = None
+    """kind ``in_doubt``: when the call was begun."""
+    problem: str | None = None
+    """What was wrong with the last answer, when it is asked again."""
+
+    @property
+    def allowed(self) -> tuple[DecisionKind, ...]:
+        """The kinds of decision that make sense here."""
+        match self.kind:
+            case "plan" | "step":
+                return ("approve", "edit", "reject")
+            case "in_doubt":
+                return ("resolve",)
+            case "question":
+                return ("respond", "reject") if self.question is not None and not self.choices_are_verbs else ("approve", "reject")
+
+    @property
+    def choices_are_verbs(self) -> bool:
+        """A failed step that says ``on_failure: ask`` is answered with approve (try again) or reject."""
+        return self.kind == "question" and self.tool is not None
+
+    def __str__(self) -> str:
+        when = datetime.fromtimestamp(self.asked).astimezone().isoformat(timespec="seconds")
+        what = self.question if self.kind == "question" else f"{self.tool}({self.args})" if self.tool else f"plan version {self.plan_version}"
+        return f"{self.kind} {self.id} asked {when}: {what} — {self.reason} [digest {self.digest[:12]}]"
+
+
+class _Decision(Model):
+    by: str | None = None
+    """Who decided, as the host application knows them."""
+
+
+class Approve(_Decision):
+    """Yes, to exactly what was shown."""
+
+    type: Literal["approve"] = "approve"
+
+
+class Edit(_Decision):
+    """Yes, but with these arguments, or with this plan; validated again before anything runs."""
+
+    type: Literal["edit"] = "edit"
+    args: dict[str, JsonValue] | None = None
+    plan: Plan | None = None
+
+
+class Reject(_Decision):
+    """No. The planner may try another way, unless ``stop``."""
+
+    type: Literal["reject"] = "reject"
+    reason: str = ""
+    stop: bool = False
+
+
+class Respond(_Decision):
+    """The answer to a question."""
+
+    type: Literal["respond"] = "respond"
+    text: str
+
+
+class Resolve(_Decision):
+    """What became of an effect whose outcome is not known."""
+
+    type: Literal["resolve"] = "resolve"
+    outcome: Literal["landed", "absent"]
+    output: JsonValue = None
+
+
+Decision = Annotated[Approve | Edit | Reject | Respond | Resolve, Field(discriminator="type")]
+
+
+# ── outcome of a run ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+Cause = Literal["plan", "execution", "tool", "policy", "human", "budget"]
+
+
+class Diagnosis(Model):
+    """Why a run failed: computed from what is recorded, not told by a model."""
+
+    code: str
+    cause: Cause
+    message: str
+    step_id: str | None = None
