@@ -266,6 +266,26 @@ class Resolve(_Decision):
 Decision = Annotated[Approve | Edit | Reject | Respond | Resolve, Field(discriminator="type")]
 
 
+class Report(Model):
+    """What the compiler found about a plan version."""
+
+    issues: tuple[Issue, ...] = ()
+    risk: Risk = "read_only"
+    """The highest risk of the plan's steps."""
+    calls: tuple[Call, ...] = ()
+    """The calls that need a person and whose arguments are known now."""
+    review: str = ""
+    """Why the plan itself is shown to a person; empty when it is not."""
+
+    @property
+    def valid(self) -> bool:
+        return not self.errors
+
+    @property
+    def errors(self) -> tuple[Issue, ...]:
+        return tuple(issue for issue in self.issues if issue.severity == "error")
+
+
 # ── outcome of a run ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 Cause = Literal["plan", "execution", "tool", "policy", "human", "budget"]

@@ -24,7 +24,10 @@ class Described:
 
 def describe_langchain(tool: BaseTool) -> Described:
     shape = tool.tool_call_schema  # without the arguments that LangChain injects
-    schema = shape.model_json_schema() if isinstance(shape, type) and issubclass(shape, BaseModel) else dict(shape)  # type: ignore[call-overload]
+    if isinstance(shape, dict):
+        schema: dict[str, Any] = dict(shape)
+    else:  # LangChain still takes models of pydantic 1
+        schema = shape.model_json_schema() if issubclass(shape, BaseModel) else shape.schema()
     schema.setdefault("type", "object")
     schema.pop("description", None)
     only_async = isinstance(tool, StructuredTool) and tool.func is None and tool.coroutine is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import inspect
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -11,8 +12,9 @@ from types import ModuleType
 from typing import Any
 
 from agent_graph.errors import InvalidToolError, UsageError
+from agent_graph.identity import digest
 from agent_graph.ports import ToolSpec
-from agent_graph.tools.tool import Tool, tool
+from agent_graph.tools.tool import Tool, is_langchain, tool
 
 
 class ToolRegistry(Mapping[str, Tool]):
@@ -49,9 +51,14 @@ def load_tools(spec: str) -> list[Any]:
         if not hasattr(module, name):
             raise UsageError(f"--tools {spec}: {source} has no {name!r}; it has {', '.join(_tools_in(module)) or 'no tools'}")
         found = getattr(module, name)
-        if callable(found) and not isinstance(found, Tool) and not hasattr(found, "args_schema"):
-            found = found()
-        return list(found) if isinstance(found, list | tuple | ToolRegistry) else [found]
+        if inspect.isroutine(found) and not inspect.signature(found).parameters:
+            try:
+                found = found()
+            except Exception as error:
+                raise UsageError(f"--tools {spec}: {name}() fails: {type(error).__name__}: {error}") from error
+        if isinstance(found, ToolRegistry):
+            return list(found.values())
+        return list(found) if isinstance(found, list | tuple) else [found]
     declared = getattr(module, "TOOLS", None)
     tools = list(declared) if declared is not None else list(_tools_in(module).values())
     if not tools:
@@ -78,15 +85,25 @@ def _import(source: str) -> ModuleType:
 def _import_file(path: Path) -> ModuleType:
     if not path.is_file():
         raise UsageError("there is no such file")
-    name = path.stem
+    # Under its own name where that is free: a second file of that name must not be taken for the first when annotations are looked up.
+    name = path.stem if path.stem not in sys.modules else f"{path.stem}_{digest(str(path.resolve()))[:8]}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise UsageError("this is not a Python file")
     module = importlib.util.module_from_spec(spec)
-    sys.modules.setdefault(name, module)
-    spec.loader.exec_module(module)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
     return module
 
 
-def _tools_in(module: ModuleType) -> dict[str, Tool]:
-    return {name: thing for name, thing in vars(module).items() if isinstance(thing, Tool)}
+def _tools_in(module: ModuleType) -> dict[str, Any]:
+    """Tools and LangChain tools of the module by name, each once whatever it is called there."""
+    found: dict[int, tuple[str, Any]] = {}
+    for name, thing in vars(module).items():
+        if isinstance(thing, Tool) or is_langchain(thing):
+            found.setdefault(id(thing), (name, thing))
+    return dict(found.values())

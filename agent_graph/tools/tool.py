@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, cast, overload
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, create_model
-from pydantic.errors import PydanticInvalidForJsonSchema, PydanticSchemaGenerationError, PydanticUserError
+from pydantic.errors import PydanticUserError
 
 from agent_graph.errors import InvalidToolError
 from agent_graph.identity import digest
@@ -68,10 +68,8 @@ _NAME = re.compile(r"^[A-Za-z][A-Za-z0-9_.:/-]{0,127}$")
 
 
 @overload
-def tool(thing: Function | Tool, /) -> Tool: ...
-@overload
 def tool(
-    thing: Any = None,
+    thing: None = None,
     /,
     *,
     name: str | None = None,
@@ -85,7 +83,24 @@ def tool(
     settle: float = 0.0,
     parallel: bool = False,
     definite: Sequence[type[BaseException]] = (),
-) -> Any: ...
+) -> Callable[[Any], Tool]: ...
+@overload
+def tool(
+    thing: Any,
+    /,
+    *,
+    name: str | None = None,
+    description: str | None = None,
+    args_schema: dict[str, Any] | type[BaseModel] | None = None,
+    risk: Risk | None = None,
+    recovery: Recovery | None = None,
+    scopes: Sequence[str] = (),
+    timeout: float = DEFAULT_TIMEOUT,
+    probe: Probe | None = None,
+    settle: float = 0.0,
+    parallel: bool = False,
+    definite: Sequence[type[BaseException]] = (),
+) -> Tool: ...
 def tool(
     thing: Any = None,
     /,
@@ -128,7 +143,22 @@ def tool(
     )
     if thing is None:
         return declared
-    return thing if isinstance(thing, Tool) and risk is None and name is None else declared(thing)
+    return thing if isinstance(thing, Tool) and declared.keywords == _NOTHING_SAID else declared(thing)
+
+
+_NOTHING_SAID = {
+    "name": None,
+    "description": None,
+    "args_schema": None,
+    "risk": None,
+    "recovery": None,
+    "scopes": (),
+    "timeout": DEFAULT_TIMEOUT,
+    "probe": None,
+    "settle": 0.0,
+    "parallel": False,
+    "definite": (),
+}
 
 
 def _declare(
@@ -147,8 +177,8 @@ def _declare(
     definite: tuple[type[BaseException], ...],
 ) -> Tool:
     if isinstance(thing, Tool):
-        raise InvalidToolError(f"{thing.name} is a tool already; declare its risk and name where it is made")
-    made = _from_langchain(thing, args_schema) if _is_langchain(thing) else _from_function(thing, name, args_schema)
+        raise InvalidToolError(f"{thing.name} is a tool already; declare what it is where it is made")
+    made = _from_langchain(thing, args_schema) if is_langchain(thing) else _from_function(thing, name, args_schema)
     name = name or made.name
     if not _NAME.match(name):
         raise InvalidToolError(f"tool name {name!r}: use letters, digits and _ . : / -, starting with a letter, at most 128 characters")
@@ -171,7 +201,7 @@ def _declare(
         parallel=parallel,
     )
     spec = replace(spec, digest=digest([name, spec.args_schema, spec.output_schema, risk, recovery]))
-    bound = None if probe is None else _bind(probe, made.wants_context, f"the probe of {name}")
+    bound = None if probe is None else _bind(probe, made.wants_context)
     convert = made.convert
 
     def ask(context: ToolContext, args: Mapping[str, Any]) -> Probed:
@@ -185,7 +215,7 @@ def _declare(
         probe=None if probe is None else ask,
         definite=definite,
         dump=made.dump,
-        function=thing if callable(thing) and not _is_langchain(thing) else None,
+        function=thing if callable(thing) and not is_langchain(thing) else None,
     )
 
 
@@ -222,15 +252,15 @@ class _Made:
 def _from_function(function: Any, name: str | None, args_schema: dict[str, Any] | type[BaseModel] | None) -> _Made:
     if not callable(function):
         raise InvalidToolError(f"{function!r} is not a tool: give a function, a bound method, a LangChain tool, or a Tool")
-    name = name or getattr(function, "__name__", type(function).__name__)
-    body = function if inspect.isroutine(function) else function.__call__
-    is_async = inspect.iscoroutinefunction(body)
-    description = inspect.cleandoc(getattr(function, "__doc__", None) or "")
+    written = function.func if isinstance(function, functools.partial) else function
+    name = str(name or getattr(written, "__name__", type(written).__name__))
+    is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004  # an object's own
+    model: type[BaseModel] | None
+    description = inspect.cleandoc(getattr(written, "__doc__", None) or "")
     if args_schema is None:
         fields, context = _parameters(function, name)
-        model = _arguments_model(name, fields)
-        schema = _closed(model.model_json_schema(by_alias=True))
-        output, dump = _output(function, name)
+        model, schema = _arguments_model(name, fields)
+        output, dump = _output(function)
     else:
         context = _first_parameter(function, name)
         model = args_schema if isinstance(args_schema, type) else None
@@ -239,7 +269,7 @@ def _from_function(function: Any, name: str | None, args_schema: dict[str, Any] 
             raise InvalidToolError(f"tool {name}: args_schema must be the JSON Schema of an object")
         output, dump = None, None
     convert = _converter(model, arguments_are_fields=args_schema is not None)
-    bound = _bind(function, context, name)
+    bound = _bind(function, context)
     return _Made(
         name=name,
         description=description,
@@ -258,15 +288,19 @@ def _parameters(function: Function, name: str) -> tuple[dict[str, Any], str | No
     try:
         signature = inspect.signature(function, eval_str=True)
     except NameError as error:
-        raise InvalidToolError(f"tool {name}: its annotations cannot be read: {error}; import what they name, outside TYPE_CHECKING") from None
+        raise InvalidToolError(
+            f"tool {name}: its annotations cannot be read: {error}; import what they name, outside TYPE_CHECKING"
+        ) from None
     fields: dict[str, Any] = {}
     context = None
     for parameter in signature.parameters.values():
-        if parameter.annotation is ToolContext:
+        if parameter.annotation is ToolContext or ToolContext in typing.get_args(parameter.annotation):
             context = parameter.name
             continue
         if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
-            raise InvalidToolError(f"tool {name}: parameter {parameter.name!r} cannot be given by name; use plain parameters, or args_schema=…")
+            raise InvalidToolError(
+                f"tool {name}: parameter {parameter.name!r} cannot be given by name; use plain parameters, or args_schema=…"
+            )
         annotation = Any if parameter.annotation is parameter.empty else parameter.annotation
         default = ... if parameter.default is parameter.empty else parameter.default
         # Fields get a prefix, since a parameter may be called what a pydantic model calls its own (schema, copy, json).
@@ -281,10 +315,12 @@ def _first_parameter(function: Function, name: str) -> str:
     return parameters[0].name
 
 
-def _arguments_model(name: str, fields: dict[str, Any]) -> type[BaseModel]:
+def _arguments_model(name: str, fields: dict[str, Any]) -> tuple[type[BaseModel], dict[str, Any]]:
+    """The arguments as a model, and its JSON Schema as planners read it."""
     try:
-        return create_model("Arguments", __config__=ConfigDict(extra="forbid", arbitrary_types_allowed=False), **fields)
-    except (PydanticSchemaGenerationError, PydanticUserError) as error:
+        model = create_model("Arguments", __config__=ConfigDict(extra="forbid", arbitrary_types_allowed=False), **fields)
+        return model, _closed(model.model_json_schema(by_alias=True))
+    except PydanticUserError as error:  # the schema that pydantic cannot make, for validation or for JSON
         raise InvalidToolError(f"tool {name}: its parameters cannot be given as JSON: {str(error).splitlines()[0]}") from None
 
 
@@ -316,7 +352,7 @@ def _closed(schema: dict[str, Any]) -> dict[str, Any]:
 
 def _converter(model: type[BaseModel] | None, *, arguments_are_fields: bool) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
     if model is None:
-        return lambda args: dict(args)
+        return dict
     names = {(field.alias or key): key for key, field in model.model_fields.items()}
 
     def convert(args: Mapping[str, Any]) -> dict[str, Any]:
@@ -327,30 +363,31 @@ def _converter(model: type[BaseModel] | None, *, arguments_are_fields: bool) -> 
     return convert
 
 
-def _output(function: Function, name: str) -> tuple[dict[str, Any] | None, Callable[[Any], Any] | None]:
-    annotation = typing.get_type_hints(function if inspect.isroutine(function) else function.__call__, include_extras=True).get("return", Any)  # type: ignore[operator]
+def _output(function: Function) -> tuple[dict[str, Any] | None, Callable[[Any], Any] | None]:
+    """JSON Schema of what the function returns, and how a value becomes JSON by it; None where the annotation does not say."""
+    annotation = inspect.signature(function, eval_str=True).return_annotation
+    if annotation is inspect.Signature.empty:
+        return None, None
     if annotation is Any:
         return None, None
     try:
         adapter: TypeAdapter[Any] = TypeAdapter(annotation)
         schema = _closed(adapter.json_schema(mode="serialization"))
-    except (PydanticSchemaGenerationError, PydanticInvalidForJsonSchema, PydanticUserError):
+    except PydanticUserError:
         return None, None  # a type that pydantic does not know: the value is made JSON as it comes
     schema.pop("properties", None) if not schema.get("properties") else None
     return schema, lambda value: adapter.dump_python(value, mode="json", warnings="none")
 
 
-def _bind(function: Function, context: str | None, name: str) -> Callable[[ToolContext, dict[str, Any]], Any]:
+def _bind(function: Function, context: str | None) -> Callable[[ToolContext, dict[str, Any]], Any]:
+    """``context`` is the parameter that takes it; where the function has none of that name (a probe), the annotation tells."""
     parameters = inspect.signature(function).parameters
-    if context is not None and context not in parameters:
-        hints = typing.get_type_hints(function)
-        context = next((each for each, hint in hints.items() if hint is ToolContext), None)
-    elif context is None:
+    if context not in parameters:
         try:
-            hints = typing.get_type_hints(function)
-        except (NameError, TypeError):
-            hints = {}
-        context = next((each for each, hint in hints.items() if hint is ToolContext and each in parameters), None)
+            hints = inspect.signature(function, eval_str=True).parameters.values()
+        except NameError:
+            hints = parameters.values()
+        context = next((each.name for each in hints if each.annotation is ToolContext), None)
     if context is None:
         return lambda _, args: function(**args)
     first = next(iter(parameters))
@@ -359,7 +396,7 @@ def _bind(function: Function, context: str | None, name: str) -> Callable[[ToolC
     return lambda ctx, args: function(**{context: ctx, **args})
 
 
-def _is_langchain(thing: Any) -> bool:
+def is_langchain(thing: Any) -> bool:
     module = sys.modules.get("langchain_core.tools")
     return module is not None and isinstance(thing, module.BaseTool)
 
@@ -375,10 +412,8 @@ def _from_langchain(thing: Any, args_schema: dict[str, Any] | type[BaseModel] | 
         args_schema=_closed(schema),
         output_schema=None,
         call=call_langchain(thing, is_async=described.is_async),
-        convert=lambda args: dict(args),
+        convert=dict,
         is_async=described.is_async,
         wants_context=None,
         dump=None,
     )
-
-

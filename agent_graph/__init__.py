@@ -1,0 +1,59 @@
+"""agent-graph: the planner decides intent, the executor enforces reality.
+
+Names load at first use, so that importing the package, or asking the command line for help, does not load LangGraph.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from agent_graph.agent import AgentGraph
+    from agent_graph.errors import AgentGraphError, InvalidPlan, NotDone, RunBusy, UsageError
+    from agent_graph.plan import Blueprint, Goal, Plan, Step
+    from agent_graph.policy.limits import Limits
+    from agent_graph.policy.rules import Policy, Rule
+    from agent_graph.ports import Answer, GiveUp, Planner, PlanningContext, Question, ReplanningContext
+    from agent_graph.state import Run
+    from agent_graph.tools.tool import Tool, ToolContext, tool
+    from agent_graph.verdicts import Absent, Approve, Edit, Issue, Landed, Reject, Request, Resolve, Respond, StepResult, Unknown
+
+_HOMES = {
+    "agent_graph.agent": ("AgentGraph",),
+    "agent_graph.errors": ("AgentGraphError", "InvalidPlan", "NotDone", "RunBusy", "UsageError"),
+    "agent_graph.plan": ("Blueprint", "Goal", "Plan", "Step"),
+    "agent_graph.policy.limits": ("Limits",),
+    "agent_graph.policy.rules": ("Policy", "Rule"),
+    "agent_graph.ports": ("Answer", "GiveUp", "Planner", "PlanningContext", "Question", "ReplanningContext"),
+    "agent_graph.state": ("Run",),
+    "agent_graph.tools.tool": ("Tool", "ToolContext", "tool"),
+    "agent_graph.verdicts": (
+        "Absent",
+        "Approve",
+        "Edit",
+        "Issue",
+        "Landed",
+        "Reject",
+        "Request",
+        "Resolve",
+        "Respond",
+        "StepResult",
+        "Unknown",
+    ),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = sorted(_HOME_OF)  # noqa: PLE0605  # a list of names, sorted
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module 'agent_graph' has no attribute {name!r}")
+    return getattr(import_module(home), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,215 @@
+"""The effect ledger: an intent before each call that can change something, an outcome after each step.
+
+A row is keyed by what is done (run, step, tool, arguments), so that the same effect is found again after a crash or a replan.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from typing import Any
+
+from agent_graph.checkpoints.database import Database
+from agent_graph.checkpoints.leases import check_fence
+from agent_graph.errors import ApprovalMissing
+from agent_graph.identity import EffectKey, RequestId, RunId
+from agent_graph.ports import Clock
+from agent_graph.records import Effect, EffectState, Intent, Lease, Standing
+from agent_graph.verdicts import Evidence, Failure, Provenance, StepResult
+
+class Ledger:
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+
+    # ── writing ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def begin(self, lease: Lease, intent: Intent, approval: RequestId | None) -> int:
+        """Write the intent, on disk before this returns, and use up its approval in the same transaction. Returns the attempt, from 1.
+
+        Raises ApprovalMissing when the approval was used, revoked or has expired, and LeaseLost; the tool must not be called then.
+        """
+        now = self._clock.now()
+
+        def work(connection: sqlite3.Connection) -> int:
+            check_fence(connection, lease)
+            if approval is not None:
+                _consume(connection, approval, intent.key, now)
+            row = connection.execute(
+                """INSERT INTO effects (key, run_id, step_id, plan_version, tool, args, risk, recovery, state, attempt, fence, approval_id, started, deadline)
+                   VALUES (:key, :run, :step, :version, :tool, :args, :risk, :recovery, 'intent', 1, :fence, :approval, :started, :deadline)
+                   ON CONFLICT (key) DO UPDATE SET plan_version = :version, state = 'intent', status = NULL, attempt = attempt + 1, fence = :fence,
+                       approval_id = COALESCE(:approval, approval_id), output = NULL, error = NULL, evidence = NULL, finished = NULL,
+                       started = :started, deadline = :deadline, risk = :risk, recovery = :recovery
+                   WHERE effects.state <> 'done'
+                   RETURNING attempt""",
+                {
+                    "key": intent.key,
+                    "run": lease.run_id,
+                    "step": intent.step_id,
+                    "version": intent.plan_version,
+                    "tool": intent.tool,
+                    "args": json.dumps(intent.args, ensure_ascii=False),
+                    "risk": intent.risk,
+                    "recovery": intent.recovery,
+                    "fence": lease.fence,
+                    "approval": approval,
+                    "started": intent.started,
+                    "deadline": intent.deadline,
+                },
+            ).fetchone()
+            if row is None:
+                raise ApprovalMissing(f"effect {intent.step_id}:{intent.tool} has landed already; it is not called again")
+            return int(row["attempt"])
+
+        return self._database.write(work)
+
+    def finish(
+        self,
+        lease: Lease,
+        key: EffectKey,
+        state: EffectState,
+        result: StepResult,
+        *,
+        tool: str | None = None,
+        args: dict[str, Any] | None = None,
+        risk: str | None = None,
+        durable: bool,
+    ) -> None:
+        """Queue the outcome of a step; ``Store.flush`` commits it. A step without an intent (a read) gets its row here."""
+        values = {
+            "key": key,
+            "run": lease.run_id,
+            "step": result.step_id,
+            "version": result.plan_version,
+            "tool": tool,
+            "args": _text(args),
+            "risk": risk,
+            "state": state,
+            "status": result.status,
+            "attempt": result.attempts,
+            "fence": lease.fence,
+            "output": _text(result.output),
+            "error": result.error.model_dump_json() if result.error else None,
+            "evidence": json.dumps([each.model_dump(exclude_defaults=True) for each in result.evidence], ensure_ascii=False) if result.evidence else None,
+            "provenance": result.provenance.model_dump_json(exclude_defaults=True) if result.provenance else None,
+            "started": result.started,
+            "finished": result.finished,
+        }
+
+        def work(connection: sqlite3.Connection) -> None:
+            check_fence(connection, lease)
+            connection.execute(
+                """INSERT INTO effects (key, run_id, step_id, plan_version, tool, args, risk, state, status, attempt, fence, output, error, evidence,
+                                        provenance, started, finished)
+                   VALUES (:key, :run, :step, :version, :tool, :args, :risk, :state, :status, :attempt, :fence, :output, :error, :evidence,
+                           :provenance, :started, :finished)
+                   ON CONFLICT (key) DO UPDATE SET plan_version = :version, state = :state, status = :status, attempt = MAX(attempt, :attempt),
+                       fence = :fence, output = :output, error = :error, evidence = :evidence, provenance = :provenance,
+                       started = COALESCE(:started, started), finished = :finished""",
+                values,
+            )
+
+        self._database.defer(work, durable=durable)
+
+    def reopen(self, lease: Lease, key: EffectKey) -> None:
+        """A person wants the step tried again. An effect that has landed stays landed; only its criteria are looked at anew."""
+
+        def work(connection: sqlite3.Connection) -> None:
+            check_fence(connection, lease)
+            connection.execute("UPDATE effects SET status = NULL WHERE key = ? AND status IN ('failed', 'blocked')", (key,))
+
+        self._database.write(work)
+
+    # ── reading ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def standings(self, run_id: RunId) -> dict[str, Standing]:
+        """How each step of the run stands: its newest row, without the output."""
+        rows = self._database.rows(
+            """SELECT key, step_id, plan_version, state, status, json_extract(error, '$.code') AS error_code FROM effects
+               WHERE run_id = ? ORDER BY plan_version, COALESCE(finished, started)""",
+            (run_id,),
+        )
+        return {
+            row["step_id"]: Standing(
+                key=EffectKey(row["key"]),
+                step_id=row["step_id"],
+                plan_version=row["plan_version"],
+                state=row["state"],
+                status=row["status"],
+                error_code=row["error_code"],
+            )
+            for row in rows
+        }
+
+    def effect(self, key: EffectKey) -> Effect | None:
+        row = self._database.row("SELECT * FROM effects WHERE key = ?", (key,))
+        if row is None:
+            return None
+        return Effect(
+            key=key,
+            step_id=row["step_id"],
+            plan_version=row["plan_version"],
+            tool=row["tool"] or "",
+            args=_value(row["args"]) or {},
+            risk=row["risk"],
+            recovery=row["recovery"],
+            started=row["started"] or 0.0,
+            deadline=row["deadline"] or 0.0,
+            state=row["state"],
+            status=row["status"],
+            attempt=row["attempt"],
+            approval_id=row["approval_id"],
+        )
+
+    def open_effects(self, run_id: RunId) -> list[Effect]:
+        """Begun, and their outcome is not known."""
+        rows = self._database.rows("SELECT key FROM effects WHERE run_id = ? AND state IN ('intent', 'in_doubt')", (run_id,))
+        found = (self.effect(EffectKey(row["key"])) for row in rows)
+        return [effect for effect in found if effect is not None]
+
+    def result(self, key: EffectKey) -> StepResult | None:
+        """One step's result, output included; None while its outcome is open."""
+        row = self._database.row("SELECT * FROM effects WHERE key = ? AND status IS NOT NULL", (key,))
+        return None if row is None else _result(row)
+
+    def results(self, run_id: RunId) -> dict[str, StepResult]:
+        """The newest result of each step."""
+        rows = self._database.rows(
+            "SELECT * FROM effects WHERE run_id = ? AND status IS NOT NULL ORDER BY plan_version, COALESCE(finished, started)", (run_id,)
+        )
+        return {row["step_id"]: _result(row) for row in rows}
+
+
+def _consume(connection: sqlite3.Connection, approval: RequestId, key: EffectKey, now: float) -> None:
+    used = connection.execute(
+        """UPDATE approvals SET consumed_by = :key
+           WHERE id = :id AND verdict = 'approve' AND consumed_by IS NULL AND closed IS NULL AND (expires IS NULL OR expires > :now)""",
+        {"id": approval, "key": key, "now": now},
+    ).rowcount
+    if used != 1:
+        raise ApprovalMissing(f"approval {approval} was used, revoked or has expired; the call was not made and is asked again")
+
+
+def _result(row: sqlite3.Row) -> StepResult:
+    return StepResult(
+        step_id=row["step_id"],
+        status=row["status"],
+        output=_value(row["output"]),
+        evidence=tuple(Evidence.model_validate(each) for each in _value(row["evidence"]) or ()),
+        error=Failure.model_validate_json(row["error"]) if row["error"] else None,
+        attempts=row["attempt"],
+        started=row["started"],
+        finished=row["finished"],
+        plan_version=row["plan_version"],
+        provenance=Provenance.model_validate_json(row["provenance"]) if row["provenance"] else None,
+        landed=row["state"] == "done",
+    )
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else json.dumps(value, ensure_ascii=False)
+
+
+def _value(text: str | None) -> Any:
+    return None if text is None else json.loads(text)

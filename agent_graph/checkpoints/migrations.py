@@ -1,0 +1,158 @@
+"""The schema, as numbered steps. A step that has been released is never edited; a change is a new one."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass
+
+from agent_graph.errors import StoreTooNew
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    number: int
+    name: str
+    sql: str
+
+
+MIGRATIONS = (
+    Migration(
+        1,
+        "m001_runs",
+        """
+        CREATE TABLE runs (
+            id TEXT PRIMARY KEY,
+            thread_id TEXT NOT NULL,
+            checkpoint_ns TEXT NOT NULL DEFAULT '',
+            goal TEXT NOT NULL,
+            status TEXT NOT NULL CHECK (status IN ('running', 'paused', 'succeeded', 'failed', 'cancelled')),
+            plan_version INTEGER NOT NULL DEFAULT 0,
+            planner TEXT NOT NULL DEFAULT '',
+            policy TEXT NOT NULL DEFAULT '',
+            metadata TEXT,
+            created REAL NOT NULL,
+            updated REAL NOT NULL,
+            answer TEXT,
+            observation TEXT,
+            error TEXT
+        );
+        CREATE INDEX runs_by_thread ON runs (thread_id, checkpoint_ns, created);
+        CREATE INDEX runs_by_status ON runs (status, created);
+
+        CREATE TABLE plans (
+            run_id TEXT NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
+            version INTEGER NOT NULL,
+            digest TEXT NOT NULL,
+            parent INTEGER,
+            plan TEXT NOT NULL,
+            report TEXT,
+            verdict TEXT CHECK (verdict IN ('valid', 'invalid')),
+            reason TEXT NOT NULL DEFAULT '',
+            created_by TEXT NOT NULL DEFAULT '',
+            created REAL NOT NULL,
+            PRIMARY KEY (run_id, version)
+        ) WITHOUT ROWID;
+
+        -- One row per step and distinct arguments. `state` is of the effect, `status` of the step: an effect may have landed (done)
+        -- although its step failed a criterion, and it must not be repeated then.
+        CREATE TABLE effects (
+            key TEXT PRIMARY KEY,
+            run_id TEXT NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
+            step_id TEXT NOT NULL,
+            plan_version INTEGER NOT NULL,
+            tool TEXT,
+            args TEXT,
+            risk TEXT,
+            recovery TEXT,
+            state TEXT NOT NULL CHECK (state IN ('intent', 'done', 'failed', 'in_doubt', 'skipped')),
+            status TEXT,
+            attempt INTEGER NOT NULL DEFAULT 0,
+            fence INTEGER NOT NULL DEFAULT 0,
+            approval_id TEXT,
+            output TEXT,
+            error TEXT,
+            evidence TEXT,
+            provenance TEXT,
+            usage TEXT,
+            started REAL,
+            deadline REAL,
+            finished REAL
+        ) WITHOUT ROWID;
+        CREATE INDEX effects_by_step ON effects (run_id, step_id);
+
+        CREATE TABLE approvals (
+            id TEXT PRIMARY KEY,
+            run_id TEXT NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
+            kind TEXT NOT NULL CHECK (kind IN ('plan', 'step', 'question', 'in_doubt')),
+            digest TEXT NOT NULL,
+            step_id TEXT,
+            plan_version INTEGER NOT NULL DEFAULT 0,
+            request TEXT NOT NULL,
+            verdict TEXT CHECK (verdict IN ('approve', 'edit', 'reject', 'respond', 'resolve')),
+            decision TEXT,
+            by TEXT,
+            asked REAL NOT NULL,
+            decided REAL,
+            expires REAL,
+            consumed_by TEXT,
+            granted_by TEXT,
+            handled REAL,
+            closed REAL
+        ) WITHOUT ROWID;
+        CREATE INDEX approvals_by_run ON approvals (run_id, digest);
+
+        CREATE TABLE leases (
+            run_id TEXT PRIMARY KEY REFERENCES runs (id) ON DELETE CASCADE,
+            owner TEXT,
+            fence INTEGER NOT NULL,
+            expires REAL NOT NULL
+        ) WITHOUT ROWID;
+
+        CREATE TABLE events (
+            run_id TEXT NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
+            seq INTEGER NOT NULL,
+            at REAL NOT NULL,
+            phase TEXT NOT NULL,
+            kind TEXT NOT NULL,
+            plan_version INTEGER,
+            step_id TEXT,
+            data TEXT NOT NULL,
+            PRIMARY KEY (run_id, seq)
+        ) WITHOUT ROWID;
+        """,
+    ),
+)
+
+LATEST = MIGRATIONS[-1].number
+
+
+def migrate(connection: sqlite3.Connection, name: str) -> None:
+    """Bring the schema up to date. Raises StoreTooNew for a store that a newer version wrote."""
+    at = _version(connection)
+    if at > LATEST:
+        raise StoreTooNew(
+            f"the store {name} has schema {at}, written by a newer agent-graph; this one knows up to {LATEST}: upgrade agent-graph, or use another --store"
+        )
+    if at == LATEST:
+        return
+    connection.execute("BEGIN IMMEDIATE")  # two processes may open a new store at once; the second finds it done
+    try:
+        for migration in MIGRATIONS:
+            if migration.number > _version(connection):
+                for statement in _statements(migration.sql):
+                    connection.execute(statement)
+                connection.execute(f"PRAGMA user_version = {migration.number}")
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _statements(sql: str) -> list[str]:
+    """executescript would commit the transaction that the migration runs in."""
+    lines = [line for line in sql.splitlines() if not line.strip().startswith("--")]
+    return [statement for statement in "\n".join(lines).split(";") if statement.strip()]

@@ -1,0 +1,193 @@
+"""Runs and their plan versions."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from typing import Any
+
+from agent_graph.checkpoints.database import Database
+from agent_graph.checkpoints.leases import check_fence
+from agent_graph.errors import StoreError, StoreUnreadable, UnknownRun
+from agent_graph.identity import Digest, RunId
+from agent_graph.plan import Goal, Plan
+from agent_graph.ports import Clock
+from agent_graph.records import Lease, PlanRecord, RunRecord
+from agent_graph.state import StoredStatus
+from agent_graph.verdicts import Diagnosis, Observation, Report
+
+
+class Runs:
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+
+    def create(self, run_id: RunId, goal: Goal, *, thread_id: str, checkpoint_ns: str = "", planner: str = "", policy: str = "", metadata: dict[str, Any] | None = None) -> RunRecord:
+        """Raises StoreError when the id is taken."""
+        now = self._clock.now()
+        values = (run_id, thread_id, checkpoint_ns, goal.model_dump_json(exclude_defaults=True), planner, policy, _text(metadata), now, now)
+
+        def work(connection: sqlite3.Connection) -> None:
+            if connection.execute("SELECT 1 FROM runs WHERE id = ?", (run_id,)).fetchone():
+                raise StoreError(f"there is a run {run_id} already; resume it, or give another run_id")
+            connection.execute(
+                """INSERT INTO runs (id, thread_id, checkpoint_ns, goal, status, planner, policy, metadata, created, updated)
+                   VALUES (?, ?, ?, ?, 'running', ?, ?, ?, ?, ?)""",
+                values,
+            )
+
+        self._database.write(work)
+        return self.get(run_id)
+
+    def get(self, run_id: str) -> RunRecord:
+        """Raises UnknownRun."""
+        row = self._database.row("SELECT * FROM runs WHERE id = ?", (run_id,))
+        if row is None:
+            raise UnknownRun(f"there is no run {run_id} in {self._database.path}; list them with: agent-graph runs")
+        return _run(row)
+
+    def find(self, prefix: str) -> RunId:
+        """The one run whose id starts so. Raises UnknownRun when there is none, or more than one."""
+        rows = self._database.rows("SELECT id FROM runs WHERE substr(id, 1, ?) = ? ORDER BY created DESC LIMIT 10", (len(prefix), prefix))
+        if len(rows) != 1 or not prefix:
+            some = f"more than one run starts with {prefix!r}: {', '.join(row['id'] for row in rows)}" if rows and prefix else f"there is no run {prefix!r}"
+            raise UnknownRun(f"{some} in {self._database.path}; list them with: agent-graph runs")
+        return RunId(rows[0]["id"])
+
+    def current(self, thread_id: str, checkpoint_ns: str = "") -> RunRecord | None:
+        """The newest run of the thread."""
+        row = self._database.row(
+            "SELECT * FROM runs WHERE thread_id = ? AND checkpoint_ns = ? ORDER BY created DESC, rowid DESC LIMIT 1", (thread_id, checkpoint_ns)
+        )
+        return None if row is None else _run(row)
+
+    def recent(self, status: StoredStatus | None = None, limit: int = 100) -> list[RunRecord]:
+        """Newest first."""
+        where, values = ("WHERE status = ?", [status]) if status else ("", [])
+        return [_run(row) for row in self._database.rows(f"SELECT * FROM runs {where} ORDER BY created DESC, rowid DESC LIMIT ?", [*values, limit])]
+
+    def set_status(self, lease: Lease, status: StoredStatus, observation: Observation | None = None) -> None:
+        """Between ``running`` and ``paused``; a run that has finished stays as it is."""
+        now = self._clock.now()
+
+        def work(connection: sqlite3.Connection) -> None:
+            check_fence(connection, lease)
+            connection.execute(
+                """UPDATE runs SET status = ?, updated = ?, observation = COALESCE(?, observation)
+                   WHERE id = ? AND status IN ('running', 'paused')""",
+                (status, now, observation.model_dump_json() if observation else None, lease.run_id),
+            )
+
+        self._database.write(work, durable=False)
+
+    def blame(self, lease: Lease, error: Diagnosis) -> None:
+        """Why the run is going to end ``failed``; the first reason stands. ``conclude`` reads it here."""
+
+        def work(connection: sqlite3.Connection) -> None:
+            check_fence(connection, lease)
+            connection.execute("UPDATE runs SET error = COALESCE(error, ?) WHERE id = ?", (error.model_dump_json(), lease.run_id))
+
+        self._database.write(work)
+
+    def finish(self, lease: Lease | RunId, status: StoredStatus, *, answer: Any = None, error: Diagnosis | None = None) -> None:
+        """The end of a run; what still waited is closed. The first end stands."""
+        now = self._clock.now()
+        run_id = lease.run_id if isinstance(lease, Lease) else lease
+
+        def work(connection: sqlite3.Connection) -> None:
+            if isinstance(lease, Lease):
+                check_fence(connection, lease)
+            changed = connection.execute(
+                "UPDATE runs SET status = ?, answer = ?, error = ?, updated = ? WHERE id = ? AND status IN ('running', 'paused')",
+                (status, _text(answer), error.model_dump_json() if error else None, now, run_id),
+            ).rowcount
+            if changed:
+                connection.execute("UPDATE approvals SET closed = ? WHERE run_id = ? AND decided IS NULL AND closed IS NULL", (now, run_id))
+
+        self._database.write(work)
+
+    # ── plans ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def add_plan(self, lease: Lease, plan: Plan) -> None:
+        """A new version. Writing the same version again is no change; another plan under its number is refused."""
+        now = self._clock.now()
+        text = json.dumps(plan.document(), ensure_ascii=False)
+
+        def work(connection: sqlite3.Connection) -> None:
+            check_fence(connection, lease)
+            there = connection.execute("SELECT digest FROM plans WHERE run_id = ? AND version = ?", (lease.run_id, plan.version)).fetchone()
+            if there is not None:
+                if there["digest"] != plan.digest:
+                    raise StoreError(f"run {lease.run_id} has another plan of version {plan.version}; a plan is never edited in place")
+                return
+            connection.execute(
+                """INSERT INTO plans (run_id, version, digest, parent, plan, reason, created_by, created) VALUES (?, ?, ?, ?, ?, ?, ?, ?)""",
+                (lease.run_id, plan.version, plan.digest, plan.parent, text, plan.reason, plan.created_by, now),
+            )
+            connection.execute("UPDATE runs SET plan_version = ?, updated = ? WHERE id = ?", (plan.version, now, lease.run_id))
+
+        self._database.write(work)
+
+    def judge_plan(self, lease: Lease, version: int, report: Report) -> None:
+        """What validation found; ``execute`` refuses a version without a ``valid`` verdict."""
+
+        def work(connection: sqlite3.Connection) -> None:
+            check_fence(connection, lease)
+            connection.execute(
+                "UPDATE plans SET report = ?, verdict = ? WHERE run_id = ? AND version = ?",
+                (report.model_dump_json(exclude_defaults=True), "valid" if report.valid else "invalid", lease.run_id, version),
+            )
+
+        self._database.write(work)
+
+    def plan(self, run_id: RunId, version: int | None = None) -> PlanRecord | None:
+        """One version, or the newest. Raises StoreUnreadable when the row no longer matches its digest."""
+        row = self._database.row(
+            "SELECT * FROM plans WHERE run_id = :run AND version = COALESCE(:version, (SELECT MAX(version) FROM plans WHERE run_id = :run))",
+            {"run": run_id, "version": version},
+        )
+        return None if row is None else _plan(row)
+
+    def plans(self, run_id: RunId) -> list[PlanRecord]:
+        return [_plan(row) for row in self._database.rows("SELECT * FROM plans WHERE run_id = ? ORDER BY version", (run_id,))]
+
+
+def _run(row: sqlite3.Row) -> RunRecord:
+    return RunRecord(
+        id=RunId(row["id"]),
+        thread_id=row["thread_id"],
+        checkpoint_ns=row["checkpoint_ns"],
+        goal=Goal.model_validate_json(row["goal"]),
+        status=row["status"],
+        plan_version=row["plan_version"],
+        planner=row["planner"],
+        policy=row["policy"],
+        metadata=_value(row["metadata"]) or {},
+        created=row["created"],
+        updated=row["updated"],
+        answer=_value(row["answer"]),
+        observation=Observation.model_validate_json(row["observation"]) if row["observation"] else None,
+        error=Diagnosis.model_validate_json(row["error"]) if row["error"] else None,
+    )
+
+
+def _plan(row: sqlite3.Row) -> PlanRecord:
+    plan = Plan.model_validate_json(row["plan"])
+    if plan.digest != row["digest"]:
+        raise StoreUnreadable(
+            f"plan version {row['version']} of run {row['run_id']} was changed in the store: its digest does not match; nothing of it will run"
+        )
+    report = Report.model_validate_json(row["report"]) if row["report"] else Report()
+    return PlanRecord(
+        plan=plan, digest=Digest(row["digest"]), verdict=row["verdict"], issues=report.issues, risk=report.risk if row["report"] else None, calls=report.calls
+    )
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else json.dumps(value, ensure_ascii=False)
+
+
+def _value(text: str | None) -> Any:
+    return None if text is None else json.loads(text)
+
+

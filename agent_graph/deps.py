@@ -1,0 +1,45 @@
+"""What a run is made of, and the only wiring: everything below gets its parts from here."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from agent_graph.events import Event
+from agent_graph.identity import RunId, new_id
+from agent_graph.policy.compiler import Rules
+from agent_graph.ports import Clock, Planner, Store, SystemClock
+from agent_graph.records import Lease
+from agent_graph.tools.registry import ToolRegistry
+
+DRIVE = "__agent_graph_drive"
+"""Key in ``config["configurable"]`` by which nodes find the drive of ``AgentGraph``; LangGraph keeps such keys out of checkpoints."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drive:
+    """One go at a run by ``AgentGraph``: it holds the lease from beginning to end."""
+
+    id: str = field(default_factory=new_id)
+    lease: Lease
+    emit: Callable[[Event], None]
+    loop: asyncio.AbstractEventLoop | None = None
+    stop: threading.Event = field(default_factory=threading.Event)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deps:
+    planner: Planner
+    tools: ToolRegistry
+    rules: Rules
+    store: Store
+    clock: Clock = field(default_factory=SystemClock)
+    drives: dict[str, Drive] = field(default_factory=dict)
+    """Drives of this process that are under way, by id."""
+    planners: dict[RunId, Planner] = field(default_factory=dict)
+    """Planners of runs that were started with a plan of their own."""
+
+    def planner_of(self, run_id: RunId) -> Planner:
+        return self.planners.get(run_id, self.planner)

@@ -1,0 +1,40 @@
+"""What the executor works with: one run, one plan version, one lease."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from agent_graph.events import Event
+from agent_graph.identity import RunId
+from agent_graph.plan import Plan
+from agent_graph.policy.compiler import Rules
+from agent_graph.policy.dataflow import Dataflow
+from agent_graph.ports import Clock, Store
+from agent_graph.records import Lease
+from agent_graph.tools.registry import ToolRegistry
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunContext:
+    run_id: RunId
+    plan: Plan
+    flow: Dataflow
+    lease: Lease
+    store: Store
+    tools: ToolRegistry
+    rules: Rules
+    clock: Clock
+    emit: Callable[[Event], None]
+    """Streams an event; recording it is ``record``'s job."""
+    loop: asyncio.AbstractEventLoop | None = None
+    """Where async tools run: the caller's loop under an async caller; None for the background loop."""
+    stop: threading.Event = field(default_factory=threading.Event)
+    """Set by the operator: no new call is made."""
+
+    def record(self, event: Event) -> None:
+        """Stream the event, and keep it in the trace."""
+        self.emit(event)
+        self.store.events.add(event)

@@ -1,0 +1,319 @@
+"""The dataflow scheduler: a step starts as soon as its own inputs are there, the longest remaining chain first.
+
+One coordinator, the node's thread, watches deadlines and the operator's stop. Workers are daemon threads; each runs a whole pipeline and
+then takes the next ready step itself, so that a chain of steps costs no change of thread. While a result needs looking at, nothing new
+starts, and what runs is awaited.
+"""
+
+from __future__ import annotations
+
+import heapq
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import TimeoutError as FutureTimeout
+from dataclasses import dataclass, field
+from typing import Any
+
+from agent_graph.checkpoints.leases import DURATION
+from agent_graph.errors import Interrupted, UsageError
+from agent_graph.events import StepFinished, Waiting
+from agent_graph.execution.context import RunContext
+from agent_graph.execution.results import Results
+from agent_graph.execution.step import Outcome, Pipeline, Prepared, Raised, Reply, Returned, TimedOut, Waits
+from agent_graph.plan import Step
+from agent_graph.records import Standing
+from agent_graph.threads import BackgroundLoop, run_coroutine
+from agent_graph.tools.tool import ToolContext
+
+
+class _Abandoned(BaseException):
+    """The call was given up at its deadline; whoever made it has nothing more to do."""
+
+
+@dataclass(slots=True, eq=False)
+class _Running:
+    """A call that is being made."""
+
+    prepared: Prepared
+    until: float
+    """Monotonic."""
+    abandoned: bool = False
+
+
+@dataclass(slots=True)
+class _Task:
+    step: Step
+    work: Callable[[Pipeline], Outcome | Waits]
+
+
+@dataclass(slots=True)
+class _Board:
+    """What the workers share, under one lock."""
+
+    ready: list[tuple[int, int, str]] = field(default_factory=list)
+    unmet: dict[str, int] = field(default_factory=dict)
+    handed_over: list[_Task] = field(default_factory=list)
+    """Steps whose call was given up; another worker goes on with them."""
+    active: int = 0
+    busy_tools: set[str] = field(default_factory=set)
+    """Tools that change something and of which a call is being made: their calls do not overlap unless they say so."""
+    held: bool = False
+    """Nothing new starts: a result needs looking at, or the plan's mode says so."""
+    failure: BaseException | None = None
+
+
+class Execution:
+    """One visit of ``execute``. ``drive`` returns when nothing more may run now; it raises Interrupted when the run was stopped."""
+
+    def __init__(self, run: RunContext) -> None:
+        if BackgroundLoop.is_here():
+            raise UsageError("a run cannot be driven from inside an async tool of another run: await agent.arun(…) there instead")
+        self.run = run
+        self.results = Results(run.store, run.run_id, run.plan, run.flow)
+        self._pipeline = Pipeline(run, self.results, self._call, self._pause)
+        self._changed = threading.Condition()
+        self._board = _Board()
+        self._calls: set[_Running] = set()
+        self._wakes_at = 0.0
+        self._renew_at = run.clock.monotonic() + DURATION / 3
+
+    def drive(self) -> None:
+        self._lay_out()
+        self._staff_first()
+        while True:
+            try:
+                self._watch()
+                break
+            except (KeyboardInterrupt, SystemExit) as stopped:
+                # The operator's Ctrl-C under a plain `graph.invoke`: no new call; those in flight are recorded first.
+                self.run.stop.set()
+                with self._changed:
+                    self._board.failure = self._board.failure or stopped
+        self.run.store.flush()
+        if self._board.failure is not None:
+            raise self._board.failure
+        if self.run.stop.is_set():
+            # Returning would let the next node find free steps and go on.
+            raise Interrupted(f"run {self.run.run_id} was stopped; what was in flight is recorded: resume it to go on")
+
+    def _staff_first(self) -> None:
+        with self._changed:
+            self._staff()
+
+    def _watch(self) -> None:
+        """Until no worker is left."""
+        clock = self.run.clock
+        with self._changed:
+            while self._board.active:
+                patience = self._patience()
+                self._wakes_at = clock.monotonic() + patience
+                self._changed.wait(patience)
+                self._give_up_late_calls()
+                if clock.monotonic() >= self._renew_at:
+                    self._renew_at = clock.monotonic() + DURATION / 3
+                    self.run.store.leases.renew(self.run.lease)
+                self._staff()
+
+    # ── the board ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _lay_out(self) -> None:
+        board, flow = self._board, self.run.flow
+        for step in self.run.plan.steps:
+            if self.results.ended(step.id):
+                board.held = board.held or self.results.halted(step.id)
+                continue
+            missing = sum(not self.results.ended(need) for need in flow.needs[step.id])
+            board.unmet[step.id] = missing
+            if missing == 0:
+                self._offer(step.id)
+
+    def _offer(self, step_id: str) -> None:
+        heapq.heappush(self._board.ready, (-self.run.flow.rank[step_id], self.run.flow.order[step_id], step_id))
+
+    def _staff(self) -> None:
+        """Start as many workers as there is work for. Holds the lock."""
+        board = self._board
+        while board.active < self.run.rules.limits.max_parallel and (task := self._take()) is not None:
+            board.active += 1
+            threading.Thread(target=self._work, args=(task,), name=f"agent-graph {task.step.id}", daemon=True).start()
+
+    def _take(self) -> _Task | None:
+        """The next thing to do, if anything may start. Holds the lock."""
+        board = self._board
+        if board.handed_over:
+            return board.handed_over.pop()
+        if board.held or board.failure is not None or self.run.stop.is_set():
+            return None
+        passed_over, found = [], None
+        while board.ready:
+            entry = heapq.heappop(board.ready)
+            step = self.run.plan.by_id[entry[2]]
+            if self._exclusive(step) not in board.busy_tools:
+                found = step
+                break
+            passed_over.append(entry)
+        for entry in passed_over:
+            heapq.heappush(board.ready, entry)
+        if found is None:
+            return None
+        tool = self._exclusive(found)
+        if tool is not None:
+            board.busy_tools.add(tool)
+        return _Task(found, lambda pipeline: pipeline.carry_out(found))
+
+    def _exclusive(self, step: Step) -> str | None:
+        spec = self.run.rules.tools.get(step.tool or "")
+        return spec.name if spec is not None and spec.changes and not spec.parallel else None
+
+    # ── a worker ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _work(self, task: _Task | None) -> None:
+        try:
+            while task is not None:
+                came = task.work(self._pipeline)
+                task = self._settle(task.step, came)
+        except _Abandoned:
+            return  # another worker took over, and with it this one's place
+        except BaseException as error:
+            with self._changed:
+                board = self._board
+                board.failure = board.failure or error
+        try:
+            self.run.store.flush()  # the last outcome is on disk before the worker is gone
+        except BaseException as error:
+            with self._changed:
+                self._board.failure = self._board.failure or error
+        with self._changed:
+            self._board.active -= 1
+            self._changed.notify_all()
+
+    def _settle(self, step: Step, came: Outcome | Waits) -> _Task | None:
+        """Record what came of the step, and take the next one."""
+        run = self.run
+        if isinstance(came, Waits):
+            self._ask(came.request)
+            standing = None
+        else:
+            result = came.result
+            run.store.ledger.finish(
+                run.lease, came.key, came.state, result, tool=came.tool, args=came.args, risk=came.risk, durable=came.durable
+            )
+            run.record(
+                StepFinished(
+                    run_id=run.run_id,
+                    at=result.finished or run.clock.now(),
+                    step_id=step.id,
+                    plan_version=result.plan_version,
+                    status=result.status,
+                    attempts=result.attempts,
+                    seconds=(result.finished or 0.0) - (result.started or 0.0) if result.finished else 0.0,
+                    error=result.error.model_dump() if result.error else None,
+                )
+            )
+            if came.request is not None:
+                self._ask(came.request)
+            standing = Standing(
+                key=came.key,
+                step_id=step.id,
+                plan_version=result.plan_version,
+                state=came.state,
+                status=result.status,
+                error_code=result.error.code if result.error else None,
+            )
+        with self._changed:
+            board = self._board
+            tool = self._exclusive(step)
+            if tool is not None:
+                board.busy_tools.discard(tool)
+            if standing is not None and isinstance(came, Outcome):
+                self.results.record(standing, came.result.output)
+                if self.results.ended(step.id):
+                    self._ended(step)
+            following = self._take()
+            if board.ready or board.handed_over:
+                self._staff()
+            return following
+
+    def _ended(self, step: Step) -> None:
+        board = self._board
+        if self.results.halted(step.id) or self.run.plan.mode == "iterative":
+            board.held = True
+        for follower in self.run.flow.followers[step.id]:
+            if follower in board.unmet:
+                board.unmet[follower] -= 1
+                if board.unmet[follower] == 0:
+                    self._offer(follower)
+
+    def _ask(self, request: Any) -> None:
+        asked = self.run.store.approvals.ask(self.run.lease, request)
+        if asked.id == request.id:
+            self.run.record(Waiting(run_id=self.run.run_id, at=asked.asked, request=asked.model_dump(mode="json", exclude_defaults=True)))
+
+    # ── calls and deadlines ───────────────────────────────────────────────────────────────────────────────────────────
+
+    def _call(self, prepared: Prepared, context: ToolContext) -> Reply:
+        self.run.store.flush()  # an outcome before the next call, so that a dependent never runs on what is not on disk
+        if prepared.tool.is_async:
+            return self._await(prepared, context)
+        running = _Running(prepared, self.run.clock.monotonic() + prepared.timeout)
+        with self._changed:
+            self._calls.add(running)
+            if running.until < self._wakes_at:
+                self._changed.notify_all()  # the coordinator would wake after this call's deadline
+        reply: Reply
+        try:
+            reply = Returned(prepared.tool.call(context, prepared.args))
+        except BaseException as error:  # SystemExit and the like of a tool are its failure, not ours
+            reply = Raised(error)
+        with self._changed:
+            self._calls.discard(running)
+            if running.abandoned:
+                self._late(prepared, reply)
+                raise _Abandoned
+        return reply
+
+    def _await(self, prepared: Prepared, context: ToolContext) -> Reply:
+        future = run_coroutine(prepared.tool.call(context, prepared.args), self.run.loop)
+        until = time.monotonic() + prepared.timeout
+        while True:
+            try:
+                return Returned(future.result(timeout=max(0.0, min(until - time.monotonic(), 1.0))))
+            except FutureTimeout as error:
+                if future.done() and not future.cancelled():
+                    return Raised(error)  # the tool's own
+                if time.monotonic() >= until:
+                    future.cancel()
+                    return TimedOut(prepared.timeout, still_running=False)
+            except BaseException as error:
+                return Raised(error)
+
+    def _give_up_late_calls(self) -> None:
+        """A sync call cannot be stopped; it is left behind, and its step goes on as timed out. Holds the lock."""
+        now = self.run.clock.monotonic()
+        for running in [each for each in self._calls if each.until <= now]:
+            running.abandoned = True
+            self._calls.discard(running)
+            prepared = running.prepared
+            reply = TimedOut(prepared.timeout, still_running=True)
+            self._board.active -= 1  # the abandoned worker's place
+            self._board.handed_over.append(_Task(prepared.step, _goes_on(prepared, reply)))
+
+    def _late(self, prepared: Prepared, reply: Reply) -> None:
+        came = "an answer" if isinstance(reply, Returned) else "an error"
+        self._pipeline.note(prepared.step.id, f"{came} came after the deadline; the step had been settled without it")
+
+    def _patience(self) -> float:
+        """Seconds until somebody must be looked at."""
+        now = self.run.clock.monotonic()
+        nearest = min((each.until for each in self._calls), default=now + 1.0)
+        return max(0.001, min(nearest - now, 1.0 if not self.run.stop.is_set() else 0.05, self._renew_at - now))
+
+    def _pause(self, seconds: float) -> None:
+        """Wait, or raise Interrupted when the run is stopped; with 0, only look."""
+        if self.run.stop.is_set() or (seconds > 0 and self.run.stop.wait(seconds)):
+            raise Interrupted(f"run {self.run.run_id} was stopped")
+
+
+def _goes_on(prepared: Prepared, reply: Reply) -> Callable[[Pipeline], Outcome | Waits]:
+    return lambda pipeline: pipeline.carry_on(prepared, reply)

@@ -1,0 +1,85 @@
+"""The graph: reads like its drawing in docs/graph.md."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from typing import Any, get_args
+
+from langchain_core.runnables import RunnableConfig, RunnableLambda
+from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.config import get_stream_writer
+from langgraph.graph import END, START, StateGraph
+from langgraph.graph.state import CompiledStateGraph
+
+from agent_graph.deps import Deps
+from agent_graph.events import Event
+from agent_graph.nodes.approve import approve
+from agent_graph.nodes.conclude import conclude
+from agent_graph.nodes.execute import execute
+from agent_graph.nodes.observe import observe
+from agent_graph.nodes.plan import plan
+from agent_graph.nodes.replan import replan
+from agent_graph.nodes.routes import AfterApprove, AfterObserve, AfterValidate, may_the_plan_run, what_comes_next, what_was_decided
+from agent_graph.nodes.validate import validate
+from agent_graph.nodes.visit import Visit, entering
+from agent_graph.state import InputState, OutputState, State, Update
+from agent_graph.threads import start
+
+Graph = CompiledStateGraph[State, None, InputState, OutputState]
+
+
+def build_graph(deps: Deps, checkpointer: BaseCheckpointSaver[str] | None = None) -> Graph:
+    """The compiled graph. Without a checkpointer it is for hosts that bring their own, such as LangGraph's server."""
+    graph = StateGraph(State, input_schema=InputState, output_schema=OutputState)
+
+    graph.add_node("plan", _node(plan, deps))
+    graph.add_node("validate", _node(validate, deps))
+    graph.add_node("approve", _node(approve, deps))
+    graph.add_node("execute", _node(execute, deps))
+    graph.add_node("observe", _node(observe, deps))
+    graph.add_node("replan", _node(replan, deps))
+    graph.add_node("conclude", _node(conclude, deps))
+
+    graph.add_edge(START, "plan")
+    graph.add_edge("plan", "validate")
+    graph.add_conditional_edges("validate", may_the_plan_run, list(get_args(AfterValidate)))
+    graph.add_conditional_edges("approve", what_was_decided, list(get_args(AfterApprove)))
+    graph.add_edge("execute", "observe")
+    graph.add_conditional_edges("observe", what_comes_next, list(get_args(AfterObserve)))
+    graph.add_edge("replan", "validate")
+    graph.add_edge("conclude", END)
+
+    return graph.compile(checkpointer=checkpointer, name="agent-graph")
+
+
+def _node(function: Callable[[State, Visit], Update], deps: Deps) -> RunnableLambda[State, Update]:
+    """The node for both worlds: called directly by ``invoke``, on a thread of our own by ``ainvoke``."""
+
+    def visit(state: State, config: RunnableConfig, loop: asyncio.AbstractEventLoop | None = None, stop: threading.Event | None = None) -> Update:
+        with entering(deps, state, config, _emitter(), loop, stop) as run:
+            return function(state, run)
+
+    def run(state: State, config: RunnableConfig) -> Update:
+        return visit(state, config)
+
+    async def arun(state: State, config: RunnableConfig) -> Update:
+        stop = threading.Event()
+        work = asyncio.wrap_future(start(visit, state, config, asyncio.get_running_loop(), stop))
+        try:
+            return await asyncio.shield(work)
+        except asyncio.CancelledError:
+            stop.set()  # no new call; what is in flight is recorded before the node is gone
+            await asyncio.wait([work])
+            if not work.cancelled():
+                work.exception()
+            raise
+
+    return RunnableLambda(run, arun, name=function.__name__)
+
+
+def _emitter() -> Callable[[Event], None]:
+    """Our events as LangGraph's custom stream events."""
+    writer: Callable[[Any], None] = get_stream_writer()
+    return lambda event: writer(event.document())

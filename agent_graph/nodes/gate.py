@@ -1,0 +1,159 @@
+"""What a gate shows and which answers it understands.
+
+The payload is LangChain's ``HITLRequest`` with our fields beside it, so that Studio, Agent Chat UI and Agent Inbox can show and answer it.
+Three shapes of answer are read: ``{"decisions": [...]}`` (LangChain), ``[{"type", "args"}]`` (Agent Inbox), and a bare decision.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from agent_graph.documents import describe
+from agent_graph.policy.rules import Policy
+from agent_graph.verdicts import Approve, Decision, Edit, Reject, Request, Resolve, Respond
+
+_DECISION: TypeAdapter[Decision] = TypeAdapter(Decision)
+
+RECORDED = "recorded"
+"""Marks our own resume: the decision is in the table already, and the value only wakes the graph."""
+
+
+class Unclear(ValueError):
+    """The answer cannot be understood, or is not allowed here; the message says why."""
+
+
+def payload(request: Request, waiting: int) -> dict[str, Any]:
+    """One action; ``waiting`` says how many more requests wait behind it."""
+    name, args = action(request)
+    return {
+        "action_requests": [{"name": name, "args": args, "arguments": args, "description": description(request)}],
+        "review_configs": [{"action_name": name, "allowed_decisions": [_FIELD_NAMES.get(kind, kind) for kind in request.allowed]}],
+        "request": request.model_dump(mode="json", exclude_none=True),
+        "request_id": request.id,
+        "digest": request.digest,
+        "run_id": request.run_id,
+        "more_waiting": waiting - 1,
+    }
+
+
+_FIELD_NAMES = {"resolve": "respond"}
+"""Chat UIs know four kinds of decision; ``landed`` or ``absent`` is answered there as a text."""
+
+
+def action(request: Request) -> tuple[str, dict[str, Any]]:
+    match request.kind:
+        case "plan":
+            return "execute_plan", {"version": request.plan_version, "calls": [call.model_dump(mode="json") for call in request.calls]}
+        case "question":
+            return "answer_question", {"question": request.question, "choices": list(request.choices)}
+        case "step" | "in_doubt":
+            return request.tool or "step", dict(request.args or {})
+
+
+def description(request: Request) -> str:
+    """Markdown for people."""
+    lines = [f"**{_TITLES[request.kind]}**", "", request.question or request.reason]
+    if request.question:
+        lines += ["", f"Why: {request.reason}"]
+    if request.problem:
+        lines += ["", f"The last answer was not taken: {request.problem}"]
+    facts = {
+        "step": request.step_id,
+        "tool": request.tool,
+        "risk": request.risk,
+        "key": request.idempotency_key,
+        "request": request.id,
+        "digest": request.digest,
+    }
+    lines += ["", *(f"- {name}: `{value}`" for name, value in facts.items() if value)]
+    if request.kind == "in_doubt":
+        lines += ["", "Answer `landed` or `absent`."]
+    return "\n".join(lines)
+
+
+_TITLES = {"plan": "Approve the plan", "step": "Approve the call", "question": "A question", "in_doubt": "Did this happen?"}
+
+
+def read_answer(answer: Any, request: Request, policy: Policy) -> Decision:
+    """The decision for exactly this request. Raises Unclear."""
+    one = _single(answer)
+    address = {key: one.pop(key) for key in ("request_id", "digest") if key in one}
+    if not address and isinstance(answer, Mapping):
+        address = {key: answer[key] for key in ("request_id", "digest") if key in answer}
+    check_address(address, request, policy)
+    return fit(_read(one, request), request)
+
+
+def check_address(address: Mapping[str, Any], request: Request, policy: Policy) -> None:
+    """An answer that names another request is for that one; one that names none is taken by policy only."""
+    if not address:
+        if request.kind != "question" and (request.risk or "read_only") not in policy.unaddressed:
+            raise Unclear(f"a decision about {request.risk} must name its request: add request_id or digest")
+        return
+    if address.get("request_id", request.id) != request.id or address.get("digest", request.digest) != request.digest:
+        raise Unclear("the answer is for another request; this one still waits")
+
+
+def _single(answer: Any) -> dict[str, Any]:
+    if isinstance(answer, Mapping) and isinstance(answer.get("decisions"), list):
+        answer = answer["decisions"]
+    if isinstance(answer, list):
+        if len(answer) != 1:
+            raise Unclear(f"one request is shown, and {len(answer)} decisions came; answer with exactly one")
+        answer = answer[0]
+    if isinstance(answer, str):
+        return {"type": answer} if answer in ("approve", "reject", "landed", "absent") else {"type": "respond", "text": answer}
+    if not isinstance(answer, Mapping) or not isinstance(answer.get("type"), str):
+        raise Unclear('the answer is not a decision; send {"decisions": [{"type": "approve"}]}, or edit, reject, respond')
+    return dict(answer)
+
+
+def _read(one: dict[str, Any], request: Request) -> Decision:
+    given = one.get("args")
+    match one["type"]:
+        case "accept" | "approve":
+            return Approve(by=one.get("by"))
+        case "ignore":
+            return Reject(reason="ignored", by=one.get("by"))
+        case "landed" | "absent":
+            return Resolve(outcome=one["type"], output=one.get("output"), by=one.get("by"))
+        case "response" if isinstance(given, str):
+            return _text(given, request)
+        case "respond" if "text" not in one:
+            return _text(str(one.get("message", "")), request)
+        case "reject" if "message" in one:
+            return Reject(reason=str(one["message"] or ""), by=one.get("by"))
+        case "edit":
+            edited = one.get("edited_action") or (given if isinstance(given, Mapping) else None)
+            if isinstance(edited, Mapping):
+                one = {"type": "edit", "args": edited.get("args"), "by": one.get("by")}
+    try:
+        return _DECISION.validate_python(one)
+    except ValidationError as error:
+        raise Unclear("; ".join(describe(each) for each in error.errors(include_url=False))) from None
+
+
+def _text(text: str, request: Request) -> Decision:
+    """Free text: the answer to a question, what became of a call in doubt, and at any other gate a no with its reason."""
+    if request.kind == "in_doubt" and text.strip().lower() in ("landed", "absent"):
+        return _DECISION.validate_python({"type": "resolve", "outcome": text.strip().lower()})
+    return Respond(text=text) if "respond" in request.allowed else Reject(reason=text)
+
+
+def fit(decision: Decision, request: Request) -> Decision:
+    """The decision, if its kind makes sense here. Raises Unclear."""
+    if decision.type not in request.allowed:
+        raise Unclear(f"a {request.kind} request is not answered with {decision.type!r}; it takes {', '.join(request.allowed)}")
+    if isinstance(decision, Edit):
+        wanted = "args" if request.kind == "step" else "plan"
+        if getattr(decision, wanted) is None or (decision.args is not None) == (decision.plan is not None):
+            raise Unclear(f"an edit of a {request.kind} request gives {wanted}, and nothing else")
+    if isinstance(decision, Respond):
+        if not decision.text.strip():
+            raise Unclear("an empty answer is no answer")
+        if request.choices and decision.text not in request.choices:
+            raise Unclear(f"choose one of: {', '.join(request.choices)}")
+    return decision

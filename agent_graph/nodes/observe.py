@@ -1,0 +1,140 @@
+"""``observe``: hold what came against what the plan expected, and name what comes next. It calls no tool."""
+
+from __future__ import annotations
+
+from agent_graph.events import Observed, Waiting
+from agent_graph.identity import digest, new_id
+from agent_graph.execution.results import ENDED
+from agent_graph.nodes.visit import Visit
+from agent_graph.plan import Step
+from agent_graph.policy.expressions import ExpressionError, evaluate, steps_read
+from agent_graph.state import State, Update
+from agent_graph.verdicts import Deviation, Observation, Request, StepResult
+
+
+def observe(state: State, visit: Visit) -> Update:
+    if visit.over or visit.current is None or visit.current.verdict != "valid":
+        return {"next": "conclude", "why": "there is nothing to observe"}
+    seen = look(visit)
+    waiting = visit.deps.store.approvals.open(visit.run_id)
+    visit.deps.store.runs.set_status(visit.lease, "paused" if seen.next == "approve" and waiting else "running", seen)
+    visit.trace(
+        Observed(
+            run_id=visit.run_id, at=visit.now(), next=seen.next, why=seen.why, deviations=[each.model_dump() for each in seen.deviations]
+        )
+    )
+    update: Update = {"next": seen.next, "why": seen.why}
+    if seen.next == "approve" and waiting:
+        update["asking"] = waiting[0].id
+    return update
+
+
+def look(visit: Visit) -> Observation:
+    plan, results = visit.plan, visit.results
+    came = {step.id: status for step in plan.steps if (status := results.status(step.id)) is not None}
+    found = [deviation(visit, step) for step in plan.steps if came.get(step.id) in ("failed", "blocked", "in_doubt")]
+
+    def observation(following: str, why: str) -> Observation:
+        return Observation.model_validate(
+            {"expected": tuple(plan.by_id), "came": came, "deviations": tuple(found), "next": following, "why": why}
+        )
+
+    open_requests = visit.deps.store.approvals.open(visit.run_id)
+    decided = visit.deps.store.approvals.decided(visit.run_id)
+    if decided:
+        return observation("approve", "a decision is to be acted on")
+    if any(request.kind == "in_doubt" for request in open_requests):
+        return observation("approve", "it is not known whether an effect happened")
+    halted = [step for step in plan.steps if results.halted(step.id)]
+    if halted:
+        following, why = after_failure(visit, halted)
+        return observation(following, why)
+    if stop_early(visit):
+        return observation("conclude", f"stop_when holds: {plan.stop_when}")
+    asked = {request.step_id for request in open_requests}
+    left = [step for step in plan.steps if came.get(step.id) not in ENDED]
+    free = [step for step in left if step.id not in asked and all(results.ended(need) for need in visit.flow.needs[step.id])]
+    if free:
+        before = visit.record.observation
+        if before is not None and before.next == "execute" and before.came == came and before.expected == tuple(plan.by_id) and not asked:
+            visit.blame("stuck", f"{', '.join(step.id for step in free)} may run, but nothing came of trying")
+            return observation("conclude", "no step makes any progress")
+        return observation("execute", f"{len(free)} more may run now")
+    if open_requests:
+        return observation("approve", f"{len(open_requests)} waiting for a person")
+    if left:
+        visit.blame("stuck", f"{', '.join(step.id for step in left)} cannot run")
+        return observation("conclude", "steps are left that cannot run")
+    return observation("conclude", "every step has ended")
+
+
+def deviation(visit: Visit, step: Step) -> Deviation:
+    result = visit.results.result(step.id)
+    error = result.error if result is not None else None
+    return Deviation(step_id=step.id, code=error.code if error else "failed", message=error.message if error else "")
+
+
+def after_failure(visit: Visit, halted: list[Step]) -> tuple[str, str]:
+    """The gravest of what the failed steps say: fail, then replan, then ask."""
+    for step in halted:
+        if step.on_failure == "fail":
+            return end_with(visit, step, "its on_failure says so")
+    for step in halted:
+        if step.on_failure == "replan":
+            if not visit.planner.can_replan:
+                return end_with(visit, step, f"{visit.planner.name} cannot replan")
+            if visit.replans_left() == 0:
+                visit.blame("replans_exhausted", f"step {step.id} failed after {visit.deps.rules.limits.max_replans} replans: {reason(visit, step)}", step.id)
+                return "conclude", "no replan is left"
+            return "replan", f"step {step.id} failed: {reason(visit, step)}"
+    ask_what_to_do(visit, halted[0])
+    return "approve", f"step {halted[0].id} failed, and a person says what to do"
+
+
+def end_with(visit: Visit, step: Step, why: str) -> tuple[str, str]:
+    result = visit.results.result(step.id)
+    code = result.error.code if result is not None and result.error else "step_failed"
+    visit.blame(code, f"step {step.id} failed: {reason(visit, step)}", step.id)
+    return "conclude", f"step {step.id} failed, and {why}"
+
+
+def reason(visit: Visit, step: Step) -> str:
+    result = visit.results.result(step.id)
+    return result.error.message if result is not None and result.error else "no reason is recorded"
+
+
+def ask_what_to_do(visit: Visit, step: Step) -> None:
+    result: StepResult | None = visit.results.result(step.id)
+    standing = visit.results.standing(step.id)
+    attempts = result.attempts if result is not None else 0
+    request = Request(
+        id=new_id(),
+        run_id=visit.run_id,
+        kind="question",
+        digest=digest(["failed", visit.run_id, visit.plan.version, step.id, attempts, standing.key if standing else ""]),
+        reason=f"step {step.id} failed after {attempts} attempts: {reason(visit, step)}",
+        asked=visit.now(),
+        plan_version=visit.plan.version,
+        step_id=step.id,
+        tool=step.tool or step.kind,
+        question=f"Step {step.id} failed. Approve to try it again, or reject to give it up.",
+    )
+    asked = visit.deps.store.approvals.ask(visit.lease, request)
+    if asked.id == request.id:
+        visit.trace(Waiting(run_id=visit.run_id, at=request.asked, request=asked.model_dump(mode="json", exclude_defaults=True)))
+
+
+def stop_early(visit: Visit) -> bool:
+    """Whether the plan's ``stop_when`` holds on what has come so far; while it cannot be evaluated yet, it does not."""
+    condition = visit.plan.stop_when
+    if condition is None:
+        return False
+    context = {
+        "steps": visit.results.view(steps_read(condition) & visit.plan.by_id.keys()),
+        "params": visit.plan.goal.params,
+        "goal": visit.plan.goal.text,
+    }
+    try:
+        return evaluate(condition, context) is True
+    except ExpressionError:
+        return False

@@ -1,0 +1,80 @@
+"""``plan``: ask the planner what is to be done. It calls no tool."""
+
+from __future__ import annotations
+
+from agent_graph.events import PlanMade
+from agent_graph.identity import digest, new_id
+from agent_graph.nodes.visit import Visit
+from agent_graph.plan import Plan, Step
+from agent_graph.ports import Answer, PlanningContext, Question
+from agent_graph.state import State, Update
+from agent_graph.verdicts import Request
+
+
+def plan(state: State, visit: Visit) -> Update:
+    """Make version 1, or put the planner's question on record. A run that has a plan already goes on with it."""
+    if visit.over or visit.current is not None or waits_for_answer(visit):
+        return {"run_id": visit.run_id}
+    store = visit.deps.store
+    context = PlanningContext(goal=visit.record.goal, tools=visit.deps.tools.specs, answers=store.approvals.answers(visit.run_id))
+    try:
+        came = visit.planner.plan(context)
+    except Exception as error:
+        visit.blame("planner_failed", f"the planner {visit.planner.name} failed: {type(error).__name__}: {error}")
+        return {"run_id": visit.run_id}
+    match came:
+        case Plan():
+            made = came.model_copy(update={"goal": visit.record.goal, "version": 1, "parent": None, "created_by": visit.planner.name})
+            keep(visit, made)
+        case Question():
+            put_question(visit, came)
+        case Answer(text):
+            keep(visit, Plan(goal=visit.record.goal, answer=text, created_by=visit.planner.name, reason="no plan is needed"))
+        case _:
+            visit.blame("planner_failed", f"the planner {visit.planner.name} returned {type(came).__name__} instead of a Plan, a Question or an Answer")
+    return {"run_id": visit.run_id}
+
+
+def keep(visit: Visit, made: Plan) -> None:
+    """Write a first plan version and say so."""
+    visit.deps.store.runs.add_plan(visit.lease, made)
+    visit.trace(plan_made(made, visit.run_id, visit.now()))
+
+
+def plan_made(plan: Plan, run_id: str, at: float) -> PlanMade:
+    return PlanMade(run_id=run_id, at=at, version=plan.version, digest=plan.digest, steps=outline(plan.steps), created_by=plan.created_by)
+
+
+def outline(steps: tuple[Step, ...]) -> list[dict[str, object]]:
+    """Steps as the events show them."""
+    return [{"id": step.id, "kind": step.kind, "tool": step.tool, "description": step.description, "needs": sorted(step.needs)} for step in steps]
+
+
+def put_question(visit: Visit, question: Question) -> None:
+    """The planner's question, bounded, for ``approve`` to ask."""
+    store = visit.deps.store
+    asked = store.approvals.questions(visit.run_id)
+    if asked >= visit.deps.rules.limits.max_questions:
+        visit.blame("questions_exhausted", f"the planner has asked {asked} questions, and asks again: {question.text}")
+        return
+    store.approvals.ask(
+        visit.lease,
+        Request(
+            id=new_id(),
+            run_id=visit.run_id,
+            kind="question",
+            digest=digest(["question", visit.run_id, asked, question.text]),
+            reason="the planner needs to know this before it can plan",
+            asked=visit.now(),
+            plan_version=visit.record.plan_version,
+            question=question.text,
+            choices=question.choices,
+        ),
+    )
+
+
+def waits_for_answer(visit: Visit) -> bool:
+    """Whether a question of the planner is open, or answered and not yet acted on."""
+    approvals = visit.deps.store.approvals
+    asked = [*approvals.open(visit.run_id), *(record.request for record in approvals.decided(visit.run_id))]
+    return any(request.kind == "question" and request.step_id is None for request in asked)

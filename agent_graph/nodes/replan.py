@@ -1,0 +1,91 @@
+"""``replan``: ask for a new version. Steps that have ended stay as they are; nothing is edited in place."""
+
+from __future__ import annotations
+
+from agent_graph.events import Replanned
+from agent_graph.nodes.plan import outline, put_question
+from agent_graph.nodes.visit import Visit
+from agent_graph.plan import Plan
+from agent_graph.ports import GiveUp, Question, ReplanningContext
+from agent_graph.state import State, Update
+
+
+def replan(state: State, visit: Visit) -> Update:
+    if visit.over or visit.current is None or visit.current.verdict is None:
+        return {}  # the newest version is not validated yet: a crash came between writing it and leaving this node
+    store = visit.deps.store
+    left = visit.replans_left()
+    if not visit.planner.can_replan or left == 0:
+        visit.blame("replans_exhausted" if visit.planner.can_replan else "gave_up", why(visit))
+        return {}
+    context = ReplanningContext(
+        goal=visit.record.goal,
+        tools=visit.deps.tools.specs,
+        answers=store.approvals.answers(visit.run_id),
+        plan=visit.plan,
+        results=store.ledger.results(visit.run_id),
+        issues=visit.current.issues if visit.current.verdict == "invalid" else (),
+        reason=why(visit),
+        replans_left=left,
+    )
+    try:
+        came = visit.planner.replan(context)
+    except Exception as error:
+        visit.blame("planner_failed", f"the planner {visit.planner.name} failed: {type(error).__name__}: {error}")
+        return {}
+    match came:
+        case Plan():
+            keep(visit, came)
+        case Question():
+            put_question(visit, came)
+        case GiveUp(reason):
+            visit.blame("gave_up", f"{visit.planner.name} sees no way on: {reason}")
+        case _:
+            visit.blame("planner_failed", f"the planner {visit.planner.name} returned {type(came).__name__} instead of a Plan, a Question or a GiveUp")
+    return {}
+
+
+def why(visit: Visit) -> str:
+    """What made this necessary, from the ledger."""
+    reasons = [str(issue) for issue in visit.current.issues if issue.severity == "error"] if visit.current else []
+    for record in visit.deps.store.approvals.rejections(visit.run_id, visit.plan.version):
+        said = getattr(record.decision, "reason", "") or "no reason given"
+        what = f"step {record.request.step_id}" if record.request.step_id else "the plan"
+        reasons.append(f"{what} was rejected by {record.by or 'a person'}: {said}")
+    for step in visit.plan.steps:
+        if visit.results.halted(step.id):
+            result = visit.results.result(step.id)
+            reasons.append(f"step {step.id} failed: {result.error.message if result and result.error else ''}")
+    return "; ".join(reasons) or "a new plan was asked for"
+
+
+def keep(visit: Visit, came: Plan) -> None:
+    """Version n + 1: finished steps that the planner left out are carried over; changed ones are found by ``validate``."""
+    store, frozen = visit.deps.store, visit.results.frozen()
+    missing = tuple(step for step_id, step in frozen.items() if step_id not in came.by_id)
+    made = came.model_copy(
+        update={
+            "goal": visit.record.goal,
+            "steps": (*missing, *came.steps),
+            "version": visit.plan.version + 1,
+            "parent": visit.plan.version,
+            "created_by": visit.planner.name,
+            "reason": came.reason or why(visit),
+        }
+    )
+    made = Plan.model_validate(made.document())  # digest and lookups are computed anew
+    outdated = [request.id for request in store.approvals.open(visit.run_id) if request.kind in ("plan", "step")]
+    store.approvals.close(visit.lease, outdated)
+    store.runs.add_plan(visit.lease, made)
+    visit.trace(
+        Replanned(
+            run_id=visit.run_id,
+            at=visit.now(),
+            version=made.version,
+            digest=made.digest,
+            steps=outline(made.steps),
+            created_by=made.created_by,
+            reason=made.reason,
+            kept=sorted(frozen),
+        )
+    )

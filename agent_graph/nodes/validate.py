@@ -1,0 +1,91 @@
+"""``validate``: compile the plan against tools, policy and limits, and say whether a person is needed. It asks no model."""
+
+from __future__ import annotations
+
+from agent_graph.events import IssueFound, Waiting
+from agent_graph.identity import Digest, RunId, digest, new_id
+from agent_graph.nodes.plan import waits_for_answer
+from agent_graph.nodes.visit import Visit
+from agent_graph.plan import Plan
+from agent_graph.policy.compiler import compile_plan
+from agent_graph.state import State, Update
+from agent_graph.verdicts import Report, Request
+
+
+def validate(state: State, visit: Visit) -> Update:
+    store = visit.deps.store
+    if visit.over:
+        return {"next": "conclude", "why": "the run has ended" if visit.record.finished else "there is a reason to end it"}
+    if waits_for_answer(visit) or store.approvals.decided(visit.run_id):
+        return to_the_gate(visit, "a question waits, or a decision is to be acted on")
+    if visit.current is None:
+        visit.blame("no_plan", "there is no plan to validate")
+        return {"next": "conclude", "why": "there is no plan"}
+    report = compile_plan(visit.plan, visit.deps.rules, visit.run_id, visit.frozen())
+    if visit.current.verdict is None:
+        for issue in report.issues:
+            visit.trace(IssueFound(run_id=visit.run_id, at=visit.now(), **issue.model_dump()))
+    store.runs.judge_plan(visit.lease, visit.plan.version, report)
+    if not report.valid:
+        return refuse(visit, report)
+    if gate_wanted(visit, report):
+        ask(visit, report)
+    waiting = [request for request in store.approvals.open(visit.run_id) if request.kind == "plan"]
+    if waiting:
+        return to_the_gate(visit, waiting[0].reason)
+    store.runs.set_status(visit.lease, "running")
+    return {"next": "execute", "why": "nothing in the plan needs a person before it starts"}
+
+
+def refuse(visit: Visit, report: Report) -> Update:
+    """A plan with errors: the planner may try again, within bounds."""
+    listed = "; ".join(str(issue) for issue in report.errors)
+    if not visit.planner.can_replan:
+        visit.blame("invalid_plan", f"the plan cannot run, and {visit.planner.name} cannot make another: {listed}")
+    elif visit.replans_left() == 0:
+        visit.blame("replans_exhausted", f"the planner has used its {visit.deps.rules.limits.max_replans} replans; the last plan cannot run: {listed}")
+    else:
+        return {"next": "replan", "why": listed}
+    return {"next": "conclude", "why": listed}
+
+
+def gate_wanted(visit: Visit, report: Report) -> bool:
+    """Whether a person must see this plan version before any of it runs."""
+    store, plan = visit.deps.store, visit.plan
+    if not report.review or store.approvals.decision(visit.run_id, plan_digest(visit.run_id, plan), "plan") is not None:
+        return False
+    if visit.deps.rules.policy.review_plans or any(store.approvals.grant(visit.run_id, call.digest) is None for call in report.calls):
+        return True
+    before = None if plan.parent is None else store.runs.plan(visit.run_id, plan.parent)
+    known = before.plan.by_id if before is not None else {}
+    return any(step.approval == "required" and known.get(step.id) != step for step in plan.steps)
+
+
+def ask(visit: Visit, report: Report) -> None:
+    now, ttl = visit.now(), visit.deps.rules.policy.approval_ttl_s
+    request = Request(
+        id=new_id(),
+        run_id=visit.run_id,
+        kind="plan",
+        digest=plan_digest(visit.run_id, visit.plan),
+        reason=report.review,
+        asked=now,
+        expires=None if ttl is None else now + ttl,
+        plan_version=visit.plan.version,
+        risk=report.risk,
+        calls=tuple(call for call in report.calls if visit.deps.store.approvals.grant(visit.run_id, call.digest) is None),
+    )
+    asked = visit.deps.store.approvals.ask(visit.lease, request)
+    if asked.id == request.id:
+        visit.trace(Waiting(run_id=visit.run_id, at=now, request=asked.model_dump(mode="json", exclude_defaults=True)))
+
+
+def to_the_gate(visit: Visit, why: str) -> Update:
+    waiting = visit.deps.store.approvals.open(visit.run_id)
+    visit.deps.store.runs.set_status(visit.lease, "paused" if waiting else "running")
+    return {"next": "approve", "why": why, "asking": waiting[0].id if waiting else ""}
+
+
+def plan_digest(run_id: RunId, plan: Plan) -> Digest:
+    """What a yes to a plan is bound to."""
+    return digest(["plan", run_id, plan.digest])

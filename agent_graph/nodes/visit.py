@@ -1,0 +1,155 @@
+"""What a node is given: the run as it stands in the ledger, and the lease under which it may write.
+
+A node takes its facts from here and never from the state, so that an older checkpoint, an injected update or a jump finds the run as it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from agent_graph.checkpoints.leases import new_owner
+from agent_graph.deps import DRIVE, Deps
+from agent_graph.errors import UsageError
+from agent_graph.events import Event
+from agent_graph.execution.context import RunContext
+from agent_graph.execution.results import Results
+from agent_graph.identity import RunId, new_id
+from agent_graph.plan import Goal, Plan, Step
+from agent_graph.policy.dataflow import Dataflow
+from agent_graph.ports import Planner
+from agent_graph.records import Lease, PlanRecord, RunRecord
+from agent_graph.state import State
+from agent_graph.trace.diagnosis import diagnose
+
+
+@dataclass(kw_only=True)
+class Visit:
+    deps: Deps
+    record: RunRecord
+    lease: Lease
+    emit: Callable[[Event], None]
+    loop: asyncio.AbstractEventLoop | None = None
+    stop: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def run_id(self) -> RunId:
+        return self.record.id
+
+    @property
+    def planner(self) -> Planner:
+        return self.deps.planner_of(self.run_id)
+
+    @property
+    def over(self) -> bool:
+        """Whether the run has ended, or a reason to end it is on record."""
+        return self.record.finished or self.record.error is not None
+
+    @cached_property
+    def current(self) -> PlanRecord | None:
+        """The newest plan version."""
+        return self.deps.store.runs.plan(self.run_id)
+
+    @property
+    def plan(self) -> Plan:
+        """The newest version's plan. Only after it is known that there is one."""
+        assert self.current is not None  # noqa: S101  # see above
+        return self.current.plan
+
+    @cached_property
+    def flow(self) -> Dataflow:
+        return Dataflow.of(self.plan)
+
+    @cached_property
+    def results(self) -> Results:
+        return Results(self.deps.store, self.run_id, self.plan, self.flow)
+
+    def frozen(self) -> dict[str, Step]:
+        """The steps that have ended for good, as the version that is being revised has them."""
+        if self.current is None or self.plan.parent is None:
+            return {}
+        before = self.deps.store.runs.plan(self.run_id, self.plan.parent)
+        if before is None:
+            return {}
+        return Results(self.deps.store, self.run_id, before.plan, Dataflow.of(before.plan)).frozen()
+
+    def context(self) -> RunContext:
+        deps = self.deps
+        return RunContext(
+            run_id=self.run_id,
+            plan=self.plan,
+            flow=self.flow,
+            lease=self.lease,
+            store=deps.store,
+            tools=deps.tools,
+            rules=deps.rules,
+            clock=deps.clock,
+            emit=self.emit,
+            loop=self.loop,
+            stop=self.stop,
+        )
+
+    def now(self) -> float:
+        return self.deps.clock.now()
+
+    def trace(self, event: Event) -> None:
+        """Stream the event and keep it."""
+        self.emit(event)
+        self.deps.store.events.add(event)
+
+    def blame(self, code: str, message: str, step_id: str | None = None) -> None:
+        """Put on record why the run is going to end ``failed``."""
+        self.deps.store.runs.blame(self.lease, diagnose(code, message, step_id))
+
+    def replans_left(self) -> int:
+        """How many versions the planner may still make, whatever the reason."""
+        made = sum(record.plan.created_by == self.planner.name for record in self.deps.store.runs.plans(self.run_id))
+        return max(0, self.deps.rules.limits.max_replans + 1 - made)
+
+
+@contextmanager
+def entering(
+    deps: Deps,
+    state: State,
+    config: Mapping[str, Any],
+    emit: Callable[[Event], None],
+    loop: asyncio.AbstractEventLoop | None = None,
+    stop: threading.Event | None = None,
+) -> Iterator[Visit]:
+    """The run of this thread, under the drive's lease, or under one that ends with the node when a foreign runner drives the graph."""
+    configurable = config.get("configurable", {})
+    drive = deps.drives.get(configurable.get(DRIVE, ""))
+    if drive is not None:
+        record = deps.store.runs.get(drive.lease.run_id)
+        visit = Visit(deps=deps, record=record, lease=drive.lease, emit=drive.emit, loop=drive.loop, stop=drive.stop)
+        try:
+            yield visit
+        finally:
+            deps.store.flush()
+        return
+    record = _find_or_make(deps, state, str(configurable.get("thread_id", "")))
+    lease = deps.store.leases.acquire(record.id, new_owner())
+    try:
+        yield Visit(deps=deps, record=deps.store.runs.get(record.id), lease=lease, emit=emit, loop=loop, stop=stop or threading.Event())
+    finally:
+        deps.store.flush()
+        deps.store.leases.release(lease)
+
+
+def _find_or_make(deps: Deps, state: State, thread_id: str) -> RunRecord:
+    """The thread's run. A thread holds one run after another: new input after the end of one begins the next."""
+    if not thread_id:
+        raise UsageError('the graph needs a thread: pass config={"configurable": {"thread_id": …}}')
+    record = deps.store.runs.current(thread_id)
+    if record is not None and (not record.finished or state.get("run_id") == record.id):
+        return record
+    if state.get("goal") is None:
+        raise UsageError(f"thread {thread_id!r} has no run in {deps.store.path}, and the input names no goal: invoke the graph with {{'goal': …}}")
+    goal = Goal.of(state["goal"])
+    goal = deps.planner.complete(goal.model_copy(update={"params": {**goal.params, **state.get("params", {})}}))
+    return deps.store.runs.create(RunId(new_id()), goal, thread_id=thread_id, planner=deps.planner.name, policy=deps.rules.policy.name)

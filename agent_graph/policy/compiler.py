@@ -1,0 +1,248 @@
+"""The plan compiler: from a plan and the rules to a report of coded issues and needed approvals. Pure; no model, no I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from agent_graph.identity import RunId, StepId, call_digest
+from agent_graph.plan import RISKS, Judge, Plan, Reference, Step, highest, is_reference, references
+from agent_graph.policy.dataflow import expression_reads, find_cycle, step_reads
+from agent_graph.policy.expressions import ExpressionError, check_expression, steps_read
+from agent_graph.policy.issues import ISSUES
+from agent_graph.policy.limits import Limits
+from agent_graph.policy.rules import Policy
+from agent_graph.policy.schemas import argument_mismatches, below, check_schema
+from agent_graph.ports import ToolSpec
+from agent_graph.verdicts import Ask, Call, Deny, Issue, Report
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """What a plan is checked against."""
+
+    tools: Mapping[str, ToolSpec]
+    policy: Policy
+    limits: Limits
+
+
+def compile_plan(plan: Plan, rules: Rules, run_id: RunId, frozen: Mapping[str, Step] | None = None) -> Report:
+    """Check the whole plan. ``frozen`` holds the steps that have ended, as they were in the version that ran them."""
+    return _Compiler(plan, rules, run_id, frozen or {}).report()
+
+
+class _Compiler:
+    def __init__(self, plan: Plan, rules: Rules, run_id: RunId, frozen: Mapping[str, Step]) -> None:
+        self.plan = plan
+        self.rules = rules
+        self.run_id = run_id
+        self.frozen = frozen
+        self.position = {step.id: index for index, step in reversed(list(enumerate(plan.steps)))}
+
+    def report(self) -> Report:
+        issues = [*self.whole_plan(), *self.structure()]
+        calls: list[Call] = []
+        for step in self.plan.steps:
+            issues.extend(self.step(step))
+            if step.id not in self.frozen:
+                found, call = self.permission(step)
+                issues.extend(found)
+                calls.extend(call)
+        return Report(issues=tuple(issues), risk=self.risk(), calls=tuple(calls), review=self.review(calls))
+
+    def risk(self) -> Any:
+        return highest(self.rules.tools[step.tool].risk for step in self.plan.steps if step.tool in self.rules.tools)
+
+    def review(self, calls: list[Call]) -> str:
+        """Why a person sees the plan before it runs; empty when nobody has to."""
+        if self.rules.policy.review_plans:
+            return f"policy {self.rules.policy.name!r} has each plan reviewed"
+        required = [step.id for step in self.plan.steps if step.approval == "required" and step.id not in self.frozen]
+        if required:
+            return f"approval is required for {', '.join(required)}"
+        return "; ".join(dict.fromkeys(call.reason for call in calls))
+
+    # ── the plan as a whole ───────────────────────────────────────────────────────────────────────────────────────────
+
+    def whole_plan(self) -> Iterator[Issue]:
+        plan, limits = self.plan, self.rules.limits
+        if not plan.steps and plan.answer is None:
+            yield _issue("no_steps", "the plan has no steps and no answer", "add a step, or an answer")
+        if len(plan.steps) > limits.max_steps:
+            yield _issue("too_many_steps", f"{len(plan.steps)} steps; at most {limits.max_steps} are allowed", "split the goal, or raise limits.max_steps")
+        if plan.mode in ("inline", "auto"):
+            yield _issue("not_supported", f"mode {plan.mode!r} is not executed by this version", "use single_shot or iterative")
+        if plan.risk_level is not None and RISKS.index(plan.risk_level) < RISKS.index(self.risk()):
+            yield _issue("risk_understated", f"the plan says {plan.risk_level}; its tools make it {self.risk()}", severity="warning")
+        for index, criterion in enumerate((*plan.goal.success_criteria, *plan.success_criteria)):
+            yield from self.expression(criterion, f"success criterion {index + 1}", None)
+        if plan.stop_when is not None:
+            yield from self.expression(plan.stop_when, "stop_when", None)
+        for at, text in references(plan.answer):
+            yield from self.reference(Reference.parse(text), f"answer{'.' + at if at else ''}", None)
+
+    def structure(self) -> Iterator[Issue]:
+        seen: set[str] = set()
+        for step in self.plan.steps:
+            if step.id in seen:
+                yield _issue("duplicate_step", f"another step is called {step.id!r} too", "give each step an id of its own", step.id)
+            seen.add(step.id)
+        needs = {step.id: (step.needs | expression_reads(step)) - {step.id} & seen for step in self.plan.steps}
+        selves = {step.id for step in self.plan.steps if step.id in step.needs}
+        for step_id in selves:
+            yield _issue("cycle", f"it waits for itself: {step_id} → {step_id}", "take the dependency or reference out", step_id)
+        cycle = find_cycle(needs)
+        if cycle is not None:
+            yield _issue("cycle", f"steps wait for each other: {' → '.join(cycle)}", "take one of these dependencies or references out", cycle[0])
+        circle = set(cycle or ()) | selves
+        for step in self.plan.steps:
+            for need in sorted(step.needs | expression_reads(step)):
+                if need in self.position and self.position[need] > self.position[step.id] and not {need, step.id} <= circle:
+                    yield _issue("forward_reference", f"it uses {need!r}, which stands after it", f"move {need!r} before it", step.id)
+        yield from self.fallbacks()
+        for step_id, was in self.frozen.items():
+            now = self.plan.by_id.get(step_id)
+            if now != was:
+                how = "is left out" if now is None else "is changed"
+                yield _issue("frozen_step_changed", f"it has ended, and {how} in version {self.plan.version}", "leave it as it was; add another step", step_id)
+
+    def fallbacks(self) -> Iterator[Issue]:
+        stands_in: dict[str, str] = {}
+        for step in self.plan.steps:
+            other = step.fallback
+            if other is None:
+                continue
+            fix = "name a later step of its own that does not use this one's output"
+            if other not in self.position:
+                yield _issue("invalid_fallback", f"on_failure names {other!r}, which is not in the plan", fix, step.id)
+            elif other == step.id or self.position[other] < self.position[step.id]:
+                yield _issue("invalid_fallback", f"on_failure names {other!r}, which does not stand after it", fix, step.id)
+            elif other in stands_in:
+                yield _issue("invalid_fallback", f"{other!r} stands in for {stands_in[other]!r} already", fix, step.id)
+            elif step.id in self.plan.by_id[other].needs | expression_reads(self.plan.by_id[other]):
+                yield _issue("invalid_fallback", f"{other!r} uses the output of the step that it stands in for", fix, step.id)
+            else:
+                stands_in[other] = step.id
+
+    # ── one step ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def step(self, step: Step) -> Iterator[Issue]:
+        if step.kind in ("model", "agent", "blueprint"):
+            yield _issue("not_supported", f"{step.kind} steps are not executed by this version", "use a tool or an ask step", step.id)
+        if step.max_age_s is not None:
+            yield _issue("not_supported", "max_age_s is not enforced by this version", "leave it out", step.id)
+        for need in step.depends_on:
+            if need not in self.position:
+                yield _issue("dangling_reference", f"depends_on names {need!r}, which is not in the plan", self.known_steps(), step.id)
+        for at, text in references(step.args):
+            yield from self.reference(Reference.parse(text), f"args.{at}", step.id)
+        if step.when is not None:
+            yield from self.expression(step.when, "when", step.id, own_output=False)
+        for index, criterion in enumerate(step.success_criteria):
+            yield from self.expression(criterion, f"success criterion {index + 1}", step.id, own_output=True)
+        if step.expected_output is not None and (wrong := check_schema(step.expected_output)) is not None:
+            yield _issue("invalid_schema", f"expected_output is not a JSON Schema: {wrong}", "", step.id)
+        if step.kind == "ask" and step.args:
+            yield _issue("invalid_arguments", "an ask step takes no arguments", "write the question into ask", step.id)
+        if step.tool is not None:
+            yield from self.tool_call(step, step.tool)
+
+    def tool_call(self, step: Step, name: str) -> Iterator[Issue]:
+        spec = self.rules.tools.get(name)
+        if spec is None:
+            yield _issue("unknown_tool", f"there is no tool {name!r}", f"use one of: {', '.join(self.rules.tools) or '(none is registered)'}", step.id)
+            return
+        if step.allowed_tools and name not in step.allowed_tools:
+            yield _issue("tool_not_allowed", f"it calls {name!r}, but allows only {', '.join(step.allowed_tools)}", "", step.id)
+        type_of: dict[str, Mapping[str, Any]] = {}
+        for _, text in references(step.args):
+            known = self.type_of(Reference.parse(text))
+            if isinstance(known, Mapping):
+                type_of[text] = known
+        for wrong in argument_mismatches(spec.args_schema, self.with_params(step.args), type_of):
+            yield _issue("invalid_arguments", f"{name}: {wrong}", "", step.id)
+
+    def permission(self, step: Step) -> tuple[list[Issue], list[Call]]:
+        """What the policy says about the step: a denial is an issue, and an ask about known arguments a call to be shown."""
+        spec = self.rules.tools.get(step.tool or "")
+        if spec is None:
+            return [], []
+        verdict = self.rules.policy.judge(spec)
+        if isinstance(verdict, Deny):
+            return [_issue("denied_by_policy", verdict.reason, "use another tool, or change the policy", step.id)], []
+        if step.approval == "required":
+            reason = f"step {step.id} requires approval"
+        elif isinstance(verdict, Ask):
+            reason = verdict.reason
+        else:
+            return [], []
+        if step_reads(step):
+            return [], []  # its arguments come from earlier steps: asked when they are known
+        args = self.with_params(step.args)
+        bound = call_digest(self.run_id, StepId(step.id), spec.name, spec.digest, args)
+        return [], [Call(step_id=step.id, tool=spec.name, args=args, risk=spec.risk, digest=bound, reason=reason)]
+
+    # ── references and expressions ────────────────────────────────────────────────────────────────────────────────────
+
+    def reference(self, reference: Reference, where: str, step_id: str | None) -> Iterator[Issue]:
+        if reference.param is not None:
+            if reference.param not in self.plan.goal.params:
+                known = ", ".join(self.plan.goal.params) or "none"
+                yield _issue("unknown_param", f"{where} refers to params.{reference.param}, which the goal does not have", f"there is: {known}", step_id)
+            return
+        if reference.step not in self.position:
+            yield _issue("dangling_reference", f"{where} refers to {reference.text!r}, but there is no step {reference.step!r}", self.known_steps(), step_id)
+            return
+        known_type = self.type_of(reference)
+        if isinstance(known_type, str):
+            yield _issue("unknown_output", f"{where} refers to {reference.text!r}: {known_type}", "", step_id)
+
+    def type_of(self, reference: Reference) -> Mapping[str, Any] | str | None:
+        """The schema of what the reference will hold; a text when there can be no such value; None when it is not known."""
+        source = self.plan.by_id.get(reference.step or "")
+        if source is None:
+            return None
+        if source.kind == "ask":
+            schema: Mapping[str, Any] | None = {"type": "string"}
+        else:
+            spec = self.rules.tools.get(source.tool or "")
+            schema = source.expected_output or (spec.output_schema if spec else None)
+        if schema is None or not reference.path:
+            return schema
+        return below(schema, reference.path)
+
+    def expression(self, text: str | Judge, where: str, step_id: str | None, *, own_output: bool = False) -> Iterator[Issue]:
+        if isinstance(text, Judge):
+            yield _issue("not_supported", f"{where} needs a judge, which this version does not have", "write it as a CEL expression", step_id)
+            return
+        try:
+            check_expression(text)
+        except ExpressionError as error:
+            yield _issue("invalid_expression", f"{where} ({text}): {error}", "", step_id)
+            return
+        for read in sorted(steps_read(text)):
+            if read not in self.position:
+                yield _issue("dangling_reference", f"{where} ({text}) reads step {read!r}, which is not in the plan", self.known_steps(), step_id)
+            elif read == step_id and not own_output:
+                yield _issue("invalid_expression", f"{where} ({text}) reads the step's own result before it runs", "", step_id)
+
+    def with_params(self, value: Any) -> Any:
+        """The value with its references to parameters resolved."""
+        if is_reference(value):
+            param = Reference.parse(value["$ref"]).param
+            return value if param is None else self.plan.goal.params.get(param)
+        if isinstance(value, Mapping):
+            return {key: self.with_params(item) for key, item in value.items()}
+        if isinstance(value, list):
+            return [self.with_params(item) for item in value]
+        return value
+
+    def known_steps(self) -> str:
+        ids = [step.id for step in self.plan.steps]
+        return f"there is: {', '.join(ids[:20])}{' …' if len(ids) > 20 else ''}"
+
+
+def _issue(code: str, message: str, fix: str = "", step_id: str | None = None, *, severity: Any = "error") -> Issue:
+    assert code in ISSUES, code  # noqa: S101  # the list is closed
+    return Issue(code=code, severity=severity, step_id=step_id, message=message, fix=fix)

@@ -1,0 +1,124 @@
+"""Rows as the store gives them: frozen, inside the process only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, NewType
+
+from agent_graph.identity import Digest, EffectKey, RequestId, RunId
+from agent_graph.plan import Goal, Plan, Recovery, Risk
+from agent_graph.state import FINISHED, StoredStatus
+from agent_graph.verdicts import Call, Decision, Diagnosis, Issue, Observation, Request, StepStatus
+
+Fence = NewType("Fence", int)
+
+EffectState = Literal["intent", "done", "failed", "in_doubt", "skipped"]
+"""Of the effect, not of its step: a landed effect stays ``done`` although its step failed a criterion."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Owner:
+    """Who drives a run: verifiable on its own machine, so that a dead owner frees the run at once."""
+
+    host: str
+    """Name of the machine, its boot and its process namespace."""
+    pid: int
+    started: float
+    """When the process started, in seconds since the epoch; tells a reused pid apart."""
+    drive: str
+    """Two drives in one process are two."""
+
+    def __str__(self) -> str:
+        return f"process {self.pid} on {self.host.split('/')[0]}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lease:
+    run_id: RunId
+    owner: Owner
+    fence: Fence
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRecord:
+    id: RunId
+    thread_id: str
+    checkpoint_ns: str
+    goal: Goal
+    status: StoredStatus
+    plan_version: int
+    """The newest version; 0 before there is one."""
+    planner: str
+    policy: str
+    metadata: dict[str, Any]
+    """What the caller wants to find again: the CLI keeps here how to make the same agent."""
+    created: float
+    updated: float
+    answer: Any = None
+    observation: Observation | None = None
+    error: Diagnosis | None = None
+
+    @property
+    def finished(self) -> bool:
+        return self.status in FINISHED
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanRecord:
+    plan: Plan
+    digest: Digest
+    verdict: Literal["valid", "invalid"] | None
+    """None: not validated yet."""
+    issues: tuple[Issue, ...] = ()
+    risk: Risk | None = None
+    calls: tuple[Call, ...] = ()
+    """Calls with known arguments that need a person."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """How one step stands, without its output."""
+
+    key: EffectKey
+    step_id: str
+    plan_version: int
+    state: EffectState
+    status: StepStatus | None
+    """None while the outcome is open."""
+    error_code: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Intent:
+    """What is written before a call that can change something."""
+
+    key: EffectKey
+    step_id: str
+    plan_version: int
+    tool: str
+    args: dict[str, Any]
+    risk: Risk
+    recovery: Recovery
+    started: float
+    deadline: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Effect(Intent):
+    """An effect's whole row, less its output."""
+
+    state: EffectState
+    status: StepStatus | None
+    attempt: int
+    approval_id: RequestId | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApprovalRecord:
+    request: Request
+    decision: Decision | None
+    by: str | None
+    decided: float | None
+    consumed_by: str | None
+    handled: bool
+    """Whether ``approve`` has acted on the decision."""
