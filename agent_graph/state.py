@@ -36,6 +36,8 @@ class State(TypedDict, total=False):
 class Update(TypedDict, total=False):
     """What a node changed."""
 
+    goal: None
+    """Taken: the run has it now."""
     run_id: str
     next: str
     why: str

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agent_graph.events import PlanMade
+from agent_graph.events import Note, PlanMade
 from agent_graph.identity import digest, new_id
 from agent_graph.nodes.visit import Visit
 from agent_graph.plan import Plan, Step
@@ -13,15 +13,17 @@ from agent_graph.verdicts import Request
 
 def plan(state: State, visit: Visit) -> Update:
     """Make version 1, or put the planner's question on record. A run that has a plan already goes on with it."""
+    taken: Update = {"goal": None, "run_id": visit.run_id}
     if visit.over or visit.current is not None or waits_for_answer(visit):
-        return {"run_id": visit.run_id}
+        note_unused(state, visit)
+        return taken
     store = visit.deps.store
     context = PlanningContext(goal=visit.record.goal, tools=visit.deps.tools.specs, answers=store.approvals.answers(visit.run_id))
     try:
         came = visit.planner.plan(context)
     except Exception as error:
         visit.blame("planner_failed", f"the planner {visit.planner.name} failed: {type(error).__name__}: {error}")
-        return {"run_id": visit.run_id}
+        return taken
     match came:
         case Plan():
             made = came.model_copy(update={"goal": visit.record.goal, "version": 1, "parent": None, "created_by": visit.planner.name})
@@ -32,7 +34,15 @@ def plan(state: State, visit: Visit) -> Update:
             keep(visit, Plan(goal=visit.record.goal, answer=text, created_by=visit.planner.name, reason="no plan is needed"))
         case _:
             visit.blame("planner_failed", f"the planner {visit.planner.name} returned {type(came).__name__} instead of a Plan, a Question or an Answer")
-    return {"run_id": visit.run_id}
+    return taken
+
+
+def note_unused(state: State, visit: Visit) -> None:
+    """New input while the thread's run is still under way changes nothing, and that is said."""
+    given = state.get("goal")
+    text = given.get("text") if isinstance(given, dict) else given
+    if text is not None and text != visit.record.goal.text:
+        visit.trace(Note(run_id=visit.run_id, at=visit.now(), message=f"input not used, since this run has not ended: {str(text)[:500]}"))
 
 
 def keep(visit: Visit, made: Plan) -> None:

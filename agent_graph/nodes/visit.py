@@ -142,11 +142,14 @@ def entering(
 
 
 def _find_or_make(deps: Deps, state: State, thread_id: str) -> RunRecord:
-    """The thread's run. A thread holds one run after another: new input after the end of one begins the next."""
+    """The thread's run. A thread holds one run after another: new input after the end of one begins the next.
+
+    ``plan`` takes the goal out of the state, so that a goal that is there is new.
+    """
     if not thread_id:
         raise UsageError('the graph needs a thread: pass config={"configurable": {"thread_id": …}}')
     record = deps.store.runs.current(thread_id)
-    if record is not None and (not record.finished or state.get("run_id") == record.id):
+    if record is not None and (not record.finished or state.get("goal") is None):
         return record
     if state.get("goal") is None:
         raise UsageError(f"thread {thread_id!r} has no run in {deps.store.path}, and the input names no goal: invoke the graph with {{'goal': …}}")

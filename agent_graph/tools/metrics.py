@@ -13,7 +13,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, with_config
 from typing_extensions import TypedDict
 
 from agent_graph.tools.robust import METHOD_DAYS, MIN_DAYS, Comparison, Usual, compare, short, short_z
@@ -22,7 +22,7 @@ from agent_graph.tools.tool import tool
 
 MIN_SAMPLES = 12
 """Fewer samples say nothing about what is usual."""
-MAX_DETAILS = 400
+MAX_DETAILS = 300
 """Comparisons that one answer of ``which_moved`` spells out."""
 METHOD = (
     "robust z = 0.6745 (x - median) / MAD over the whole series (B. Iglewicz, D. C. Hoaglin: How to Detect and Handle Outliers, ASQC, 1993); "
@@ -44,6 +44,7 @@ Threshold = Annotated[float, Field(gt=0, description="Robust z beyond which some
 Days = Annotated[int, Field(ge=MIN_DAYS, le=366, description="Compare with at most so many days before and after.")]
 
 
+@with_config(extra="ignore")  # the richer windows of find_outlier_windows are taken as they are
 class Span(TypedDict):
     """A stretch of time, half-open: ``start`` is in it, ``until`` is not. ISO 8601."""
 
@@ -51,7 +52,7 @@ class Span(TypedDict):
     until: str
 
 
-Spans = Annotated[list[Span], Field(max_length=50, description="Windows, for example `windows` of find_outlier_windows.")]
+Spans = Annotated[list[Span], Field(max_length=20, description="Windows, for example `windows` of find_outlier_windows.")]
 
 
 class Extreme(TypedDict):
@@ -191,7 +192,7 @@ def describe_fleet(
     source: Source,
     fleet: Annotated[
         list[str] | None,
-        Field(max_length=100, description="The other series; null: the bundled ones of the same time if `source` is bundled, else none."),
+        Field(max_length=50, description="The other series; null: the bundled ones of the same time if `source` is bundled, else none."),
     ] = None,
     time_column: TimeColumn = None,
     value_column: ValueColumn = None,
@@ -225,7 +226,7 @@ def find_outlier_windows(
     source: Source,
     threshold: Threshold = 6.0,
     join_minutes: Annotated[float, Field(ge=0, description="Outliers at most so many minutes apart belong to one window.")] = 60.0,
-    max_windows: Annotated[int, Field(ge=1, le=50, description="Return at most so many windows, the gravest.")] = 20,
+    max_windows: Annotated[int, Field(ge=1, le=20, description="Return at most so many windows, the gravest.")] = 20,
     time_column: TimeColumn = None,
     value_column: ValueColumn = None,
     timezone: Timezone = "UTC",
@@ -312,7 +313,7 @@ def compare_with_other_days(
 
 @tool(risk="read_only")
 def which_moved(
-    sources: Annotated[list[str], Field(max_length=100, description="The other series, for example `sources` of describe_fleet.")],
+    sources: Annotated[list[str], Field(max_length=50, description="The other series, for example `sources` of describe_fleet.")],
     windows: Spans,
     threshold: Threshold = 6.0,
     days: Days = 28,

@@ -254,7 +254,7 @@ def _number(value: float | None) -> str:
         return "–"
     if abs(value) >= 1e15 or (value and abs(value) < 1e-4):
         return f"{value:.3g}"
-    if abs(value) >= 1000:
+    if abs(round(value)) >= 1000:
         return f"{value:,.0f}"
     return f"{value:.3g}"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, with_config
 from typing_extensions import TypedDict
 
 from agent_graph.tools.tool import tool
@@ -13,6 +13,7 @@ Severity = Literal["info", "low", "medium", "high", "critical"]
 SEVERITIES: tuple[Severity, ...] = ("info", "low", "medium", "high", "critical")
 
 
+@with_config(extra="ignore")
 class FoundWindow(TypedDict):
     start: str
     until: str
@@ -20,11 +21,13 @@ class FoundWindow(TypedDict):
     ongoing: bool
 
 
+@with_config(extra="ignore")
 class Compared(TypedDict):
     start: str
     verdict: Literal["moved", "not moved", "cannot say"]
 
 
+@with_config(extra="ignore")
 class MovedThen(TypedDict):
     start: str
     moved: list[str]

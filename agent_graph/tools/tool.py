@@ -11,10 +11,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, cast, overload
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, create_model
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, create_model
 from pydantic.errors import PydanticUserError
 
-from agent_graph.errors import InvalidToolError
+from agent_graph.documents import describe, describe_path
+from agent_graph.errors import InvalidToolError, NotDone
 from agent_graph.identity import digest
 from agent_graph.plan import RISKS, Recovery, Risk
 from agent_graph.ports import ToolSpec
@@ -268,7 +269,7 @@ def _from_function(function: Any, name: str | None, args_schema: dict[str, Any] 
         if schema.get("type") != "object":
             raise InvalidToolError(f"tool {name}: args_schema must be the JSON Schema of an object")
         output, dump = None, None
-    convert = _converter(model, arguments_are_fields=args_schema is not None)
+    convert = _converter(name, model, arguments_are_fields=args_schema is not None)
     bound = _bind(function, context)
     return _Made(
         name=name,
@@ -350,13 +351,17 @@ def _closed(schema: dict[str, Any]) -> dict[str, Any]:
     return cleaned
 
 
-def _converter(model: type[BaseModel] | None, *, arguments_are_fields: bool) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
+def _converter(name: str, model: type[BaseModel] | None, *, arguments_are_fields: bool) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
     if model is None:
         return dict
     names = {(field.alias or key): key for key, field in model.model_fields.items()}
 
     def convert(args: Mapping[str, Any]) -> dict[str, Any]:
-        parsed = model.model_validate(dict(args))
+        try:
+            parsed = model.model_validate(dict(args))
+        except ValidationError as error:  # nothing was sent yet, and the executor must know that
+            wrong = "; ".join(f"{describe_path(one['loc'])}: {describe(one)[:200]}" for one in error.errors(include_url=False))
+            raise NotDone(f"{name} was not called, its arguments do not fit: {wrong}") from None
         given = parsed.model_fields_set
         return {alias: getattr(parsed, key) for alias, key in names.items() if arguments_are_fields or key in given}
 

@@ -16,9 +16,9 @@ CONTEXT = ToolContext(idempotency_key="k")
 
 
 @langchain_tool
-def add(a: int, b: int, secret: Annotated[str, InjectedToolArg] = "s") -> dict[str, int]:
+def add(a: int, b: int, caller: Annotated[str, InjectedToolArg] = "s") -> dict[str, int]:
     """Add two numbers."""
-    del secret
+    del caller
     return {"sum": a + b}
 
 

@@ -206,7 +206,7 @@ def test_too_few_days_or_samples_are_said_not_guessed(tmp_path: Path) -> None:
 
 
 def test_a_window_of_days_is_not_compared_with_itself(tmp_path: Path) -> None:
-    source = written(tmp_path, days=20, changes={index: 200.0 for index in range(10 * DAY, 13 * DAY)})
+    source = written(tmp_path, days=20, changes=dict.fromkeys(range(10 * DAY, 13 * DAY), 200.0))
     (compared,) = compare_with_other_days(source, [span(10 * DAY, 13 * DAY - 1)])["windows"]
     assert compared["verdict"] == "moved"
     assert compared["days"] == 9 + 6  # two days on either side overlap it, and at the ends half of it must have samples
@@ -237,7 +237,7 @@ def test_a_window_that_holds_no_time_is_refused(tmp_path: Path) -> None:
 
 
 def test_series_that_are_offset_or_coarser_are_aligned_by_interval(tmp_path: Path) -> None:
-    burst = {index: 300.0 for index in range(1000, 1006)}
+    burst = dict.fromkeys(range(1000, 1006), 300.0)
     offset = written(tmp_path, "offset.csv", changes=burst, offset_s=-120)
     still = written(tmp_path, "still.csv", offset_s=140)
     hourly = tmp_path / "hourly.csv"
@@ -255,7 +255,7 @@ def test_each_series_is_in_exactly_one_list_and_the_largest_z_comes_first(tmp_pa
     (found,) = which_moved([*sources, sources[0]], [span(1000, 1000)])["windows"]
     assert sorted(found["moved"] + found["not_moved"] + found["cannot_say"]) == sorted(sources)
     assert found["cannot_say"] == [sources[3]]
-    assert [one["series"] for one in found["series"]][0] == sources[2]
+    assert found["series"][0]["series"] == sources[2]
 
 
 def test_no_other_series_and_no_windows_are_no_error(tmp_path: Path) -> None:
@@ -266,10 +266,12 @@ def test_no_other_series_and_no_windows_are_no_error(tmp_path: Path) -> None:
 
 
 def test_the_largest_answer_fits_into_the_ledger(tmp_path: Path) -> None:
-    sources = [f"{written(tmp_path, 'one.csv', days=4)}::value", *(written(tmp_path, f"series_{k:03}_of_a_fleet.csv", days=4) for k in range(99))]
-    answer = which_moved(sources, [span(10 * k, 10 * k) for k in range(50)])
-    assert len(json.dumps(answer)) < 500 * 1024
-    assert answer["windows"][0]["left_out"] == 92
+    sources = [written(tmp_path, f"series_{number:03}_of_a_large_fleet.csv", days=4) for number in range(50)]
+    answer = which_moved(sources, [span(10 * number, 10 * number) for number in range(20)])
+    assert len(json.dumps(answer)) < 256 * 1024
+    assert (len(answer["windows"][0]["series"]), answer["windows"][0]["left_out"]) == (15, 35)
+    properties = which_moved.spec.args_schema["properties"]
+    assert (properties["sources"]["maxItems"], properties["windows"]["maxItems"]) == (50, 20)
 
 
 # ── describing ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -283,7 +285,9 @@ def test_a_series_is_described_without_its_samples(tmp_path: Path) -> None:
 
 
 def test_the_fleet_of_an_own_file_is_what_is_given(tmp_path: Path) -> None:
-    own, other, elsewhere = (written(tmp_path, f"{name}.csv", shift_days=shift) for name, shift in (("own", 0), ("other", 0), ("elsewhere", 50)))
+    own, other, elsewhere = (
+        written(tmp_path, f"{name}.csv", shift_days=shift) for name, shift in (("own", 0), ("other", 0), ("elsewhere", 50))
+    )
     assert describe_fleet(own) == {"sources": [], "series": [], "notes": []}
     found = describe_fleet(own, [other, own, elsewhere, other])
     assert found["sources"] == [other, elsewhere]
@@ -300,7 +304,7 @@ def test_the_fleet_of_a_bundled_series_is_what_was_measured_beside_it() -> None:
 
 
 def test_a_fleet_with_an_unreadable_series_names_it(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="missing.csv"):
+    with pytest.raises(ValueError, match=r"missing\.csv"):
         describe_fleet(written(tmp_path), [str(tmp_path / "missing.csv")])
 
 
@@ -322,7 +326,9 @@ def test_a_fleet_with_an_unreadable_series_names_it(tmp_path: Path) -> None:
 )
 def test_severity_follows_its_rule(verdict: Any, seconds: float, moved: list[str], ongoing: bool, severity: str) -> None:
     found = decide_severity(
-        [{"start": "t", "until": "u", "seconds": seconds, "ongoing": ongoing}], [{"start": "t", "verdict": verdict}], [{"start": "t", "moved": moved}]
+        [{"start": "t", "until": "u", "seconds": seconds, "ongoing": ongoing}],
+        [{"start": "t", "verdict": verdict}],
+        [{"start": "t", "moved": moved}],
     )
     assert found["severity"] == found["windows"][0]["severity"] == severity
     assert found["windows"][0]["why"]

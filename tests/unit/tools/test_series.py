@@ -87,7 +87,14 @@ def test_an_unknown_zone_is_refused(tmp_path: Path) -> None:
 
 
 def test_what_is_wrong_with_the_rows_is_handled_and_said(tmp_path: Path) -> None:
-    lines = ["timestamp,value", "2014-04-10 00:10,3", "2014-04-10 00:00,1", "2014-04-10 00:05,2", "2014-04-10 00:05,9", "2014-04-10 00:05,4"]
+    lines = [
+        "timestamp,value",
+        "2014-04-10 00:10,3",
+        "2014-04-10 00:00,1",
+        "2014-04-10 00:05,2",
+        "2014-04-10 00:05,9",
+        "2014-04-10 00:05,4",
+    ]
     lines += ["2014-04-10 00:15,nan", "2014-04-10 00:20,", "2014-04-10 00:25,inf", "when?,5", "2014-04-10 01:00,7", "2014-04-10 01:05"]
     found = read_series(written(tmp_path, "\n".join(lines)))
     assert points(found) == [(EPOCH, 1.0), (EPOCH + 300, 4.0), (EPOCH + 600, 3.0), (EPOCH + 3600, 7.0)]
@@ -206,7 +213,12 @@ def test_the_only_table_needs_no_name_and_a_view_is_a_table(tmp_path: Path) -> N
 
 @pytest.mark.parametrize(
     ("suffix", "said"),
-    [("", "it has more than one table"), ("::gpu", "there is no table 'gpu'"), ("::cpu::x::y", "too many parts"), ("::cpu::load", "no column 'load'")],
+    [
+        ("", "it has more than one table"),
+        ("::gpu", "there is no table 'gpu'"),
+        ("::cpu::x::y", "too many parts"),
+        ("::cpu::load", "no column 'load'"),
+    ],
 )
 def test_a_table_that_is_not_there_says_which_are(tmp_path: Path, suffix: str, said: str) -> None:
     source = database(tmp_path, "CREATE TABLE cpu (time, value)", "CREATE TABLE net (time, value)", rows=[(EPOCH, 1)])
@@ -275,14 +287,23 @@ def test_what_is_held_is_bounded() -> None:
 
 def read_of(count: int, *, step: float = 300.0, offset: float = 0.0) -> Series:
     times = [EPOCH + offset + step * number for number in range(count)]
-    quality = {"rows": count, "unreadable_times": 0, "unreadable_values": 0, "duplicates": 0, "unsorted": 0, "gaps": 0, "longest_gap_s": 0.0, "notes": []}
+    quality = {
+        "rows": count,
+        "unreadable_times": 0,
+        "unreadable_values": 0,
+        "duplicates": 0,
+        "unsorted": 0,
+        "gaps": 0,
+        "longest_gap_s": 0.0,
+        "notes": [],
+    }
     return Series(source="s", times=times, values=[float(n) for n in range(count)], step=step, zone=UTC, quality=quality)  # type: ignore[arg-type]
 
 
 def test_a_mean_counts_each_sample_for_its_part_of_the_window() -> None:
     series = read_of(4)
     assert series.mean(EPOCH, EPOCH + 600) == (0.5, 2, 600.0)
-    assert series.mean(EPOCH + 150, EPOCH + 600) == (pytest.approx((150 * 0 + 300 * 1) / 450), 2, 450.0)
+    assert series.mean(EPOCH + 150, EPOCH + 600) == ((150 * 0 + 300 * 1) / 450, 2, 450.0)
 
 
 def test_a_window_narrower_than_the_interval_reads_the_sample_that_stands_there() -> None:
@@ -297,7 +318,8 @@ def test_where_nothing_was_measured_there_is_no_mean() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "said"), [(39_000, "10 h 50 min"), (600, "10 min"), (90, "1 min 30 s"), (86_400, "1 d"), (0.25, "0.25 s"), (90_061, "1 d 1 h")]
+    ("seconds", "said"),
+    [(39_000, "10 h 50 min"), (600, "10 min"), (90, "1 min 30 s"), (86_400, "1 d"), (0.25, "0.25 s"), (90_061, "1 d 1 h")],
 )
 def test_durations_are_told_by_their_two_largest_units(seconds: float, said: str) -> None:
     assert duration(seconds) == said

@@ -12,7 +12,7 @@ import pytest
 from pydantic import BaseModel, Field
 from typing_extensions import TypedDict
 
-from agent_graph.errors import InvalidToolError
+from agent_graph.errors import InvalidToolError, NotDone
 from agent_graph.tools.tool import Tool, ToolContext, tool
 from agent_graph.verdicts import Absent, Landed, Probed
 
@@ -46,6 +46,18 @@ def test_name_description_and_schemas_come_from_the_function() -> None:
 
 def test_the_call_converts_arguments_and_leaves_defaults_to_the_function() -> None:
     assert weather.call(CONTEXT, {"city": "Bonn"}) == {"city": "Bonn", "degrees": 10.0}
+
+
+def test_arguments_that_do_not_fit_are_a_definite_failure() -> None:
+    calls: list[str] = []
+
+    @tool
+    def send(text: str, times: int = 1) -> None:
+        calls.append(text * times)
+
+    with pytest.raises(NotDone, match=r"send was not called, its arguments do not fit: times: .*; more: this field is not known here"):
+        send.call(CONTEXT, {"text": "x", "times": "often", "more": 1})
+    assert calls == []
 
 
 def test_the_context_is_filled_in_and_hidden_wherever_it_stands() -> None:
