@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, I
 from concurrent.futures import Future
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from langgraph.types import Command
 
@@ -20,6 +20,7 @@ from agent_graph.checkpoints.store import DEFAULT_PATH, SqliteStore
 from agent_graph.deps import DRIVE, Deps, Drive
 from agent_graph.errors import AmbiguousDecision, InvalidDecision, InvalidPlan, NothingPending, RunFinished, UsageError
 from agent_graph.events import Event, RunStarted
+from agent_graph.execution.results import Results
 from agent_graph.graph import Graph, build_graph
 from agent_graph.identity import RunId, new_id
 from agent_graph.nodes.edits import check_edit, edited_plan
@@ -33,7 +34,6 @@ from agent_graph.policy.dataflow import Dataflow
 from agent_graph.policy.limits import Limits
 from agent_graph.policy.rules import Policy
 from agent_graph.ports import Clock, Planner, PlanningContext, Store, SystemClock
-from agent_graph.execution.results import Results
 from agent_graph.records import RunRecord
 from agent_graph.runs import read_run
 from agent_graph.state import Run, RunStatus
@@ -98,7 +98,7 @@ class AgentGraph:
         """Close the store's files."""
         self.store.close()
 
-    def __enter__(self) -> AgentGraph:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -238,9 +238,7 @@ class AgentGraph:
         """Check all that can be checked, then put the run on record."""
         planner = self._deps.planner if plan is None else StaticPlanner(plan)
         wanted = _goal(goal, plan, planner)
-        wanted = wanted.model_copy(
-            update={"params": {**wanted.params, **(params or {})}, "principal": principal or wanted.principal}
-        )
+        wanted = wanted.model_copy(update={"params": {**wanted.params, **(params or {})}, "principal": principal or wanted.principal})
         wanted = planner.complete(wanted)
         if isinstance(planner, BlueprintPlanner | StaticPlanner):
             made = planner.plan(PlanningContext(goal=wanted, tools=self.tools.specs))
@@ -272,7 +270,9 @@ class AgentGraph:
         """Record decisions, before anything wakes. All or none."""
         record = self._record(run)
         if record.finished:
-            raise RunFinished(f"run {record.id} has ended ({record.status}); there is nothing to resume. Look at it with: agent-graph show {record.id}")
+            raise RunFinished(
+                f"run {record.id} has ended ({record.status}); there is nothing to resume. Look at it with: agent-graph show {record.id}"
+            )
         if decision is None:
             return record.id
         waiting = self.store.approvals.open(record.id)
@@ -310,7 +310,10 @@ class AgentGraph:
         """One drive of the graph, on a thread of its own. The lease is held to its end."""
         run_id = drive.lease.run_id
         try:
-            config: Any = {"configurable": {"thread_id": self.store.runs.get(run_id).thread_id, DRIVE: drive.id}, "recursion_limit": RECURSION_LIMIT}
+            config: Any = {
+                "configurable": {"thread_id": self.store.runs.get(run_id).thread_id, DRIVE: drive.id},
+                "recursion_limit": RECURSION_LIMIT,
+            }
             pending = self.graph.get_state(config).interrupts
             self._announce(drive, resumed=bool(pending) or self.store.runs.plan(run_id) is not None)
             # Without a pending interrupt the graph is entered anew: its first nodes find in the ledger what is done and pass over it.

@@ -28,7 +28,7 @@ _Loader.yaml_implicit_resolvers = {
 def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
     seen: dict[Any, int] = {}
     for key_node, _ in node.value:
-        key = loader.construct_object(key_node)  # type: ignore[no-untyped-call]  # PyYAML's stubs leave it open
+        key = loader.construct_object(key_node)
         line = key_node.start_mark.line + 1
         if not isinstance(key, str):
             raise InvalidDocument(f"line {line}: the key {key!r} is not a text; put it in quotes")
@@ -68,7 +68,7 @@ class Document:
             else:
                 self._root = yaml.compose(text, Loader=_Loader)
                 if self._root is not None:
-                    _refuse_aliases(text, name)
+                    _refuse_aliases(text)
                 self.value = yaml.load(text, Loader=_Loader)  # noqa: S506  # a SafeLoader
         except InvalidDocument as error:
             raise InvalidDocument(f"{name}: {error}") from None
@@ -120,7 +120,7 @@ class Document:
 MAX_CHARACTERS = 4_000_000
 
 
-def _refuse_aliases(text: str, name: str) -> None:
+def _refuse_aliases(text: str) -> None:
     """Anchors and aliases let a small file unfold into gigabytes; plans have no need of them."""
     for token in yaml.scan(text, Loader=_Loader):
         if isinstance(token, yaml.AliasToken):

@@ -123,9 +123,7 @@ class Done(Event):
     error: dict[str, Any] | None = None
 
 
-AnyEvent = (
-    RunStarted | PlanMade | Replanned | IssueFound | StepStarted | StepFinished | Observed | Waiting | Decided | Note | Done
-)
+AnyEvent = RunStarted | PlanMade | Replanned | IssueFound | StepStarted | StepFinished | Observed | Waiting | Decided | Note | Done
 
 _TYPES: dict[str, type[Event]] = {
     kind.kind: kind

@@ -57,7 +57,9 @@ def build_graph(deps: Deps, checkpointer: BaseCheckpointSaver[str] | None = None
 def _node(function: Callable[[State, Visit], Update], deps: Deps) -> RunnableLambda[State, Update]:
     """The node for both worlds: called directly by ``invoke``, on a thread of our own by ``ainvoke``."""
 
-    def visit(state: State, config: RunnableConfig, loop: asyncio.AbstractEventLoop | None = None, stop: threading.Event | None = None) -> Update:
+    def visit(
+        state: State, config: RunnableConfig, loop: asyncio.AbstractEventLoop | None = None, stop: threading.Event | None = None
+    ) -> Update:
         with entering(deps, state, config, _emitter(), loop, stop) as run:
             return function(state, run)
 

@@ -58,7 +58,7 @@ class ToolSpec:
     """Seconds after the deadline during which a begun effect may still land; a probe's ``Absent`` counts only after them."""
     parallel: bool = False
     """Whether calls that change something may overlap. Reads always may."""
-    digest: Digest = Digest("")
+    digest: str = ""
     """Of name, schemas, risk and recovery: an approval is bound to it."""
 
     @property
@@ -126,7 +126,13 @@ class ApprovalStore(Protocol):
     def decide(self, run_id: RunId, decisions: Mapping[str, Decision], by: str | None = None) -> None: ...
     def decided(self, run_id: RunId) -> list[ApprovalRecord]: ...
     def handle(
-        self, lease: Lease, request_id: str, *, grants: tuple[Call, ...] = (), approved_plan: Digest | None = None, expires: float | None = None
+        self,
+        lease: Lease,
+        request_id: str,
+        *,
+        grants: tuple[Call, ...] = (),
+        approved_plan: Digest | None = None,
+        expires: float | None = None,
     ) -> None: ...
     def grant(self, run_id: RunId, digest: Digest) -> RequestId | None: ...
     def decision(self, run_id: RunId, digest: Digest, kind: str) -> ApprovalRecord | None: ...

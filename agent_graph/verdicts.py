@@ -217,7 +217,9 @@ class Request(Model):
 
     def __str__(self) -> str:
         when = datetime.fromtimestamp(self.asked).astimezone().isoformat(timespec="seconds")
-        what = self.question if self.kind == "question" else f"{self.tool}({self.args})" if self.tool else f"plan version {self.plan_version}"
+        what = (
+            self.question if self.kind == "question" else f"{self.tool}({self.args})" if self.tool else f"plan version {self.plan_version}"
+        )
         return f"{self.kind} {self.id} asked {when}: {what} — {self.reason} [digest {self.digest[:12]}]"
 
 

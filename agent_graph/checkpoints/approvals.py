@@ -113,12 +113,19 @@ class Approvals:
     def decided(self, run_id: RunId) -> list[ApprovalRecord]:
         """Decisions that ``approve`` has not acted on yet, oldest first."""
         rows = self._database.rows(
-            "SELECT * FROM approvals WHERE run_id = ? AND decided IS NOT NULL AND handled IS NULL AND closed IS NULL ORDER BY decided, id", (run_id,)
+            "SELECT * FROM approvals WHERE run_id = ? AND decided IS NOT NULL AND handled IS NULL AND closed IS NULL ORDER BY decided, id",
+            (run_id,),
         )
         return [_record(row) for row in rows]
 
     def handle(
-        self, lease: Lease, request_id: str, *, grants: tuple[Call, ...] = (), approved_plan: Digest | None = None, expires: float | None = None
+        self,
+        lease: Lease,
+        request_id: str,
+        *,
+        grants: tuple[Call, ...] = (),
+        approved_plan: Digest | None = None,
+        expires: float | None = None,
     ) -> None:
         """Mark a decision as acted on, and write what it grants in the same transaction.
 
@@ -201,7 +208,8 @@ class Approvals:
     def answers(self, run_id: RunId) -> dict[str, str]:
         """What people answered to the planner's questions, by the question."""
         rows = self._database.rows(
-            "SELECT * FROM approvals WHERE run_id = ? AND kind = 'question' AND step_id IS NULL AND verdict = 'respond' ORDER BY decided", (run_id,)
+            "SELECT * FROM approvals WHERE run_id = ? AND kind = 'question' AND step_id IS NULL AND verdict = 'respond' ORDER BY decided",
+            (run_id,),
         )
         answers = {}
         for record in map(_record, rows):
@@ -218,7 +226,9 @@ class Approvals:
 
     def questions(self, run_id: RunId) -> int:
         """How many questions the planner has asked."""
-        row = self._database.row("SELECT COUNT(*) AS n FROM approvals WHERE run_id = ? AND kind = 'question' AND step_id IS NULL", (run_id,))
+        row = self._database.row(
+            "SELECT COUNT(*) AS n FROM approvals WHERE run_id = ? AND kind = 'question' AND step_id IS NULL", (run_id,)
+        )
         return int(row["n"]) if row else 0
 
     def again(self, lease: Lease, request_id: str, problem: str) -> None:
@@ -228,7 +238,9 @@ class Approvals:
             check_fence(connection, lease)
             row = connection.execute("SELECT request FROM approvals WHERE id = ?", (request_id,)).fetchone()
             request = Request.model_validate_json(row["request"]).model_copy(update={"problem": problem})
-            connection.execute("UPDATE approvals SET request = ? WHERE id = ?", (request.model_dump_json(exclude_defaults=True), request_id))
+            connection.execute(
+                "UPDATE approvals SET request = ? WHERE id = ?", (request.model_dump_json(exclude_defaults=True), request_id)
+            )
 
         self._database.write(work, durable=False)
 
@@ -238,9 +250,13 @@ def _may_be_decided(row: sqlite3.Row | None, request_id: str, now: float) -> Non
         raise NothingPending(f"no request {request_id} waits; see what does with: agent-graph show RUN")
     if row["decided"] is not None:
         when = datetime.fromtimestamp(row["decided"]).astimezone().isoformat(timespec="seconds")
-        raise DecisionConflict(f"request {request_id} was decided before: {row['verdict']} by {row['by'] or 'somebody unnamed'} at {when}; that stands")
+        raise DecisionConflict(
+            f"request {request_id} was decided before: {row['verdict']} by {row['by'] or 'somebody unnamed'} at {when}; that stands"
+        )
     if row["closed"] is not None:
-        raise NothingPending(f"request {request_id} was withdrawn, since what it asked about changed; see what waits now with: agent-graph show {row['run_id']}")
+        raise NothingPending(
+            f"request {request_id} was withdrawn, since what it asked about changed; see what waits now with: agent-graph show {row['run_id']}"
+        )
     if row["expires"] is not None and row["expires"] <= now:
         raise NothingPending(f"request {request_id} has expired; resume the run without a decision and it is asked again")
 

@@ -179,7 +179,9 @@ def explain(error: sqlite3.Error, path: str) -> StoreError:
     """SQLite's error in words that say what to do."""
     text = str(error)
     if "locked" in text or "busy" in text:
-        return StoreError(f"the store {path} was locked by another process for {BUSY_TIMEOUT:.0f} s; nothing was written: try again when it is free")
+        return StoreError(
+            f"the store {path} was locked by another process for {BUSY_TIMEOUT:.0f} s; nothing was written: try again when it is free"
+        )
     if "full" in text or "disk I/O" in text:
         return StoreError(f"the store {path} could not be written: {text}; free some disk space, then resume the run")
     if "readonly" in text:

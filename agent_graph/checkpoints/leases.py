@@ -63,7 +63,9 @@ class Leases:
     def release(self, lease: Lease) -> None:
         """Let go, if it is still held; the fence stays, so that it keeps rising."""
         self._database.write(
-            lambda connection: connection.execute("UPDATE leases SET owner = NULL WHERE run_id = ? AND fence = ?", (lease.run_id, lease.fence)),
+            lambda connection: connection.execute(
+                "UPDATE leases SET owner = NULL WHERE run_id = ? AND fence = ?", (lease.run_id, lease.fence)
+            ),
             durable=False,
         )
 
@@ -103,7 +105,7 @@ def _host() -> str:
     except OSError:
         parts.append(str(int(psutil.boot_time())))
     try:
-        parts.append(os.readlink("/proc/self/ns/pid").strip("pid:[]"))
+        parts.append(str(Path("/proc/self/ns/pid").readlink()).strip("pid:[]"))
     except OSError:
         parts.append("-")
     return "/".join(parts)

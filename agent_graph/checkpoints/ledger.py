@@ -17,6 +17,7 @@ from agent_graph.ports import Clock
 from agent_graph.records import Effect, EffectState, Intent, Lease, Standing
 from agent_graph.verdicts import Evidence, Failure, Provenance, StepResult
 
+
 class Ledger:
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
@@ -91,7 +92,9 @@ class Ledger:
             "fence": lease.fence,
             "output": _text(result.output),
             "error": result.error.model_dump_json() if result.error else None,
-            "evidence": json.dumps([each.model_dump(exclude_defaults=True) for each in result.evidence], ensure_ascii=False) if result.evidence else None,
+            "evidence": json.dumps([each.model_dump(exclude_defaults=True) for each in result.evidence], ensure_ascii=False)
+            if result.evidence
+            else None,
             "provenance": result.provenance.model_dump_json(exclude_defaults=True) if result.provenance else None,
             "started": result.started,
             "finished": result.finished,

@@ -22,7 +22,17 @@ class Runs:
         self._database = database
         self._clock = clock
 
-    def create(self, run_id: RunId, goal: Goal, *, thread_id: str, checkpoint_ns: str = "", planner: str = "", policy: str = "", metadata: dict[str, Any] | None = None) -> RunRecord:
+    def create(
+        self,
+        run_id: RunId,
+        goal: Goal,
+        *,
+        thread_id: str,
+        checkpoint_ns: str = "",
+        planner: str = "",
+        policy: str = "",
+        metadata: dict[str, Any] | None = None,
+    ) -> RunRecord:
         """Raises StoreError when the id is taken."""
         now = self._clock.now()
         values = (run_id, thread_id, checkpoint_ns, goal.model_dump_json(exclude_defaults=True), planner, policy, _text(metadata), now, now)
@@ -50,21 +60,29 @@ class Runs:
         """The one run whose id starts so. Raises UnknownRun when there is none, or more than one."""
         rows = self._database.rows("SELECT id FROM runs WHERE substr(id, 1, ?) = ? ORDER BY created DESC LIMIT 10", (len(prefix), prefix))
         if len(rows) != 1 or not prefix:
-            some = f"more than one run starts with {prefix!r}: {', '.join(row['id'] for row in rows)}" if rows and prefix else f"there is no run {prefix!r}"
+            some = (
+                f"more than one run starts with {prefix!r}: {', '.join(row['id'] for row in rows)}"
+                if rows and prefix
+                else f"there is no run {prefix!r}"
+            )
             raise UnknownRun(f"{some} in {self._database.path}; list them with: agent-graph runs")
         return RunId(rows[0]["id"])
 
     def current(self, thread_id: str, checkpoint_ns: str = "") -> RunRecord | None:
         """The newest run of the thread."""
         row = self._database.row(
-            "SELECT * FROM runs WHERE thread_id = ? AND checkpoint_ns = ? ORDER BY created DESC, rowid DESC LIMIT 1", (thread_id, checkpoint_ns)
+            "SELECT * FROM runs WHERE thread_id = ? AND checkpoint_ns = ? ORDER BY created DESC, rowid DESC LIMIT 1",
+            (thread_id, checkpoint_ns),
         )
         return None if row is None else _run(row)
 
     def recent(self, status: StoredStatus | None = None, limit: int = 100) -> list[RunRecord]:
         """Newest first."""
         where, values = ("WHERE status = ?", [status]) if status else ("", [])
-        return [_run(row) for row in self._database.rows(f"SELECT * FROM runs {where} ORDER BY created DESC, rowid DESC LIMIT ?", [*values, limit])]
+        return [
+            _run(row)
+            for row in self._database.rows(f"SELECT * FROM runs {where} ORDER BY created DESC, rowid DESC LIMIT ?", [*values, limit])
+        ]
 
     def set_status(self, lease: Lease, status: StoredStatus, observation: Observation | None = None) -> None:
         """Between ``running`` and ``paused``; a run that has finished stays as it is."""
@@ -179,7 +197,12 @@ def _plan(row: sqlite3.Row) -> PlanRecord:
         )
     report = Report.model_validate_json(row["report"]) if row["report"] else Report()
     return PlanRecord(
-        plan=plan, digest=Digest(row["digest"]), verdict=row["verdict"], issues=report.issues, risk=report.risk if row["report"] else None, calls=report.calls
+        plan=plan,
+        digest=Digest(row["digest"]),
+        verdict=row["verdict"],
+        issues=report.issues,
+        risk=report.risk if row["report"] else None,
+        calls=report.calls,
     )
 
 
@@ -189,5 +212,3 @@ def _text(value: Any) -> str | None:
 
 def _value(text: str | None) -> Any:
     return None if text is None else json.loads(text)
-
-

@@ -56,7 +56,9 @@ class Saver(SqliteSaver):
         for found in await on_own_thread(lambda: list(self.list(config, filter=filter, before=before, limit=limit))):
             yield found
 
-    async def aput(self, config: RunnableConfig, checkpoint: Checkpoint, metadata: CheckpointMetadata, new_versions: ChannelVersions) -> RunnableConfig:
+    async def aput(
+        self, config: RunnableConfig, checkpoint: Checkpoint, metadata: CheckpointMetadata, new_versions: ChannelVersions
+    ) -> RunnableConfig:
         return await on_own_thread(self.put, config, checkpoint, metadata, new_versions)
 
     async def aput_writes(self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = "") -> None:
@@ -72,7 +74,8 @@ class Saver(SqliteSaver):
         with self.cursor() as cursor:
             for run_id in run_ids:
                 gone = cursor.execute(
-                    "SELECT thread_id, checkpoint_ns, checkpoint_id FROM checkpoints WHERE json_extract(CAST(metadata AS TEXT), '$.run_id') = ?", (run_id,)
+                    "SELECT thread_id, checkpoint_ns, checkpoint_id FROM checkpoints WHERE json_extract(CAST(metadata AS TEXT), '$.run_id') = ?",
+                    (run_id,),
                 ).fetchall()
                 self._delete(cursor, gone)
 
@@ -86,7 +89,8 @@ class Saver(SqliteSaver):
                 columns = [row[1] for row in cursor.execute(f"PRAGMA table_info({table})") if row[1] != "thread_id"]
                 names = ", ".join(columns)
                 cursor.execute(
-                    f"INSERT OR REPLACE INTO {table} (thread_id, {names}) SELECT ?, {names} FROM {table} WHERE thread_id = ?", (target_thread_id, source_thread_id)
+                    f"INSERT OR REPLACE INTO {table} (thread_id, {names}) SELECT ?, {names} FROM {table} WHERE thread_id = ?",
+                    (target_thread_id, source_thread_id),
                 )
 
     async def acopy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
@@ -96,8 +100,14 @@ class Saver(SqliteSaver):
         """``keep_latest`` leaves the newest checkpoint of each namespace; ``delete`` leaves none."""
         with self.cursor() as cursor:
             for thread_id in thread_ids:
-                keep = "" if strategy == "delete" else "AND checkpoint_id <> (SELECT MAX(checkpoint_id) FROM checkpoints c WHERE c.thread_id = checkpoints.thread_id AND c.checkpoint_ns = checkpoints.checkpoint_ns)"
-                gone = cursor.execute(f"SELECT thread_id, checkpoint_ns, checkpoint_id FROM checkpoints WHERE thread_id = ? {keep}", (thread_id,)).fetchall()
+                keep = (
+                    ""
+                    if strategy == "delete"
+                    else "AND checkpoint_id <> (SELECT MAX(checkpoint_id) FROM checkpoints c WHERE c.thread_id = checkpoints.thread_id AND c.checkpoint_ns = checkpoints.checkpoint_ns)"
+                )
+                gone = cursor.execute(
+                    f"SELECT thread_id, checkpoint_ns, checkpoint_id FROM checkpoints WHERE thread_id = ? {keep}", (thread_id,)
+                ).fetchall()
                 self._delete(cursor, gone)
 
     async def aprune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from agent_graph.checkpoints.approvals import Approvals
 from agent_graph.checkpoints.database import Database
@@ -39,7 +39,7 @@ class SqliteStore:
     def checkpointer(self) -> BaseCheckpointSaver[str]:
         """LangGraph's saver on the same file, with a connection of its own."""
         if self._saver is None:
-            from agent_graph.checkpoints.sqlite import memory_saver, Saver
+            from agent_graph.checkpoints.sqlite import Saver, memory_saver
 
             self._saver = memory_saver() if self.path == ":memory:" else Saver(self.path)
         return self._saver
@@ -54,7 +54,7 @@ class SqliteStore:
             close()
         self.database.close()
 
-    def __enter__(self) -> SqliteStore:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

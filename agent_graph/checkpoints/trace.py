@@ -35,6 +35,15 @@ class Events:
         """Oldest first."""
         rows = self._database.rows("SELECT * FROM events WHERE run_id = ? ORDER BY seq", (run_id,))
         return [
-            read_event({"run_id": row["run_id"], "at": row["at"], "kind": row["kind"], "plan_version": row["plan_version"], "step_id": row["step_id"], **json.loads(row["data"])})
+            read_event(
+                {
+                    "run_id": row["run_id"],
+                    "at": row["at"],
+                    "kind": row["kind"],
+                    "plan_version": row["plan_version"],
+                    "step_id": row["step_id"],
+                    **json.loads(row["data"]),
+                }
+            )
             for row in rows
         ]

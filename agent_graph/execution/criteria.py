@@ -31,4 +31,8 @@ def _check(criterion: Criterion, context: Mapping[str, Any]) -> Evidence:
 
 def unmet(evidence: Iterable[Evidence]) -> list[str]:
     """What did not hold or could not be evaluated, in words."""
-    return [f"{each.criterion}: {each.why}" if each.why else f"{each.criterion} (saw {dict(each.values)})" for each in evidence if each.holds is not True]
+    return [
+        f"{each.criterion}: {each.why}" if each.why else f"{each.criterion} (saw {dict(each.values)})"
+        for each in evidence
+        if each.holds is not True
+    ]

@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sized
 from datetime import date, datetime, time
 from decimal import Decimal
 from enum import Enum
@@ -61,6 +61,11 @@ def _plain(value: Any, depth: int) -> Any:
             return {str(key).encode("utf-8", "replace").decode(): _plain(item, depth + 1) for key, item in value.items()}
         case list() | tuple() | set() | frozenset():
             return [_plain(item, depth + 1) for item in value]
+        case _:
+            return _of_a_class(value, depth)
+
+
+def _of_a_class(value: Any, depth: int) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: _plain(getattr(value, field.name), depth + 1) for field in dataclasses.fields(value)}
     dump = getattr(value, "model_dump", None)
@@ -83,5 +88,5 @@ def brief(value: Any) -> Any:
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
     if len(text) <= BRIEF:
         return value
-    count = f"{len(value)} items, " if isinstance(value, Iterable) and not isinstance(value, str) and hasattr(value, "__len__") else ""
+    count = f"{len(value)} items, " if isinstance(value, Sized) and not isinstance(value, str) else ""
     return f"{text[:BRIEF]}… ({count}{len(text)} characters)"

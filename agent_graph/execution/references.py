@@ -12,11 +12,11 @@ from jmespath.exceptions import JMESPathError
 from agent_graph.plan import Reference, is_reference
 
 
-class ReferenceError_(ValueError):  # noqa: N801, N818  # ReferenceError is a builtin with another meaning
+class ReferenceError_(ValueError):  # noqa: N801  # ReferenceError is a builtin with another meaning
     """A reference cannot be followed."""
 
 
-class MissingOutput(ReferenceError_):  # noqa: N818
+class MissingOutput(ReferenceError_):
     """The step that is referred to has no output: it was skipped or failed."""
 
 

@@ -117,7 +117,9 @@ class Prepared:
 class Pipeline:
     """Of one visit of ``execute``. ``call`` makes the call and says what came of it; ``pause`` waits and raises when the run is stopped."""
 
-    def __init__(self, run: RunContext, results: Results, call: Callable[[Prepared, ToolContext], Reply], pause: Callable[[float], None]) -> None:
+    def __init__(
+        self, run: RunContext, results: Results, call: Callable[[Prepared, ToolContext], Reply], pause: Callable[[float], None]
+    ) -> None:
         self.run = run
         self.results = results
         self.call = call
@@ -157,9 +159,7 @@ class Pipeline:
         if step.allowed_tools and tool.name not in step.allowed_tools:
             return self.blocked(step, "tool_not_allowed", f"the step allows only {', '.join(step.allowed_tools)}", args)
         key = effect_key(self.run.run_id, StepId(step.id), tool.name, args)
-        provenance = Provenance(
-            source=tool.name, steps=tuple(sorted(self.run.flow.reads[step.id])), params=tuple(sorted(_params(step)))
-        )
+        provenance = Provenance(source=tool.name, steps=tuple(sorted(self.run.flow.reads[step.id])), params=tuple(sorted(_params(step))))
         prepared = Prepared(
             step=step, tool=tool, args=args, key=key, timeout=step.timeout_s or tool.spec.timeout, approval=None, provenance=provenance
         )
@@ -276,7 +276,13 @@ class Pipeline:
         if not prepared.announced:
             prepared.announced = True
             self.run.emit(
-                StepStarted(run_id=self.run.run_id, at=prepared.started, step_id=step.id, plan_version=self.run.plan.version, tool=prepared.tool.name)
+                StepStarted(
+                    run_id=self.run.run_id,
+                    at=prepared.started,
+                    step_id=step.id,
+                    plan_version=self.run.plan.version,
+                    tool=prepared.tool.name,
+                )
             )
         return self.call(prepared, self.tool_context(prepared))
 
@@ -305,7 +311,9 @@ class Pipeline:
             case "idempotent" | "keyed" | "rerun":
                 if prepared.attempt < max(prepared.step.max_attempts, SAFE_RESENDS):
                     return None
-                unknown = failure.model_copy(update={"code": "outcome_unknown", "message": f"{failure.message}; sent {prepared.attempt} times"})
+                unknown = failure.model_copy(
+                    update={"code": "outcome_unknown", "message": f"{failure.message}; sent {prepared.attempt} times"}
+                )
                 return self.failed(prepared, unknown, state="in_doubt")
             case "probeable":
                 match self.probe(prepared.tool, prepared.args, self.tool_context(prepared), prepared.deadline, prepared.step.id):
@@ -323,7 +331,7 @@ class Pipeline:
         assert tool.probe is not None  # noqa: S101  # declared with the recovery class
         while True:
             try:
-                said = tool.probe(context, args)
+                said: Any = tool.probe(context, args)  # whatever a probe of the user returns
             except Exception as error:
                 return Unknown(describe(error))
             if not isinstance(said, Landed | Absent | Unknown):
@@ -435,7 +443,9 @@ class Pipeline:
         failure: Failure | None = None
         wrong = [problem] if problem else []
         if isinstance(output, dict) and output.get("truncated") is True and "sha256" in output:
-            failure = Failure(code="output_too_large", message=f"the output has {output['bytes']:,} bytes; raise limits.max_output_bytes, or return less")
+            failure = Failure(
+                code="output_too_large", message=f"the output has {output['bytes']:,} bytes; raise limits.max_output_bytes, or return less"
+            )
         for expected in (schema, step.expected_output):
             if expected is not None and failure is None:
                 wrong.extend(mismatches(expected, output))
@@ -443,7 +453,9 @@ class Pipeline:
             failure = Failure(code="unexpected_output", message="; ".join(wrong))
         evidence: tuple[Evidence, ...] = ()
         if step.success_criteria:
-            evidence = check(step.success_criteria, {**self.context(expression_reads(step) - {step.id}, {step.id: output}), "output": output})
+            evidence = check(
+                step.success_criteria, {**self.context(expression_reads(step) - {step.id}, {step.id: output}), "output": output}
+            )
             if failure is None and (missed := unmet(evidence)):
                 failure = Failure(code="criteria_unmet", message="; ".join(missed))
         status: StepStatus = "succeeded" if failure is None else "failed"

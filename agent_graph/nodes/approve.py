@@ -92,7 +92,10 @@ _ORDER: tuple[Way, ...] = ("conclude", "replan", "plan", "validate", "approve", 
 
 def blocked_by_gate(visit: Visit) -> bool:
     """Whether a request is open that holds up everything: the plan's own, or the planner's question."""
-    return any(request.kind == "plan" or (request.kind == "question" and request.step_id is None) for request in visit.deps.store.approvals.open(visit.run_id))
+    return any(
+        request.kind == "plan" or (request.kind == "question" and request.step_id is None)
+        for request in visit.deps.store.approvals.open(visit.run_id)
+    )
 
 
 def follow(visit: Visit, record: ApprovalRecord) -> tuple[Way, str]:

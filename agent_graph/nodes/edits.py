@@ -12,7 +12,10 @@ from agent_graph.verdicts import Edit, Report, Request
 def edited_plan(plan: Plan, edit: Edit, request: Request, version: int) -> Plan:
     """The plan with the edit in it, as version ``version``."""
     if edit.plan is not None:
-        steps, rest = edit.plan.steps, {"answer": edit.plan.answer, "success_criteria": edit.plan.success_criteria, "stop_when": edit.plan.stop_when}
+        steps, rest = (
+            edit.plan.steps,
+            {"answer": edit.plan.answer, "success_criteria": edit.plan.success_criteria, "stop_when": edit.plan.stop_when},
+        )
     else:
         steps = tuple(step.model_copy(update={"args": edit.args or {}}) if step.id == request.step_id else step for step in plan.steps)
         rest = {}

@@ -80,7 +80,7 @@ _TITLES = {"plan": "Approve the plan", "step": "Approve the call", "question": "
 def read_answer(answer: Any, request: Request, policy: Policy) -> Decision:
     """The decision for exactly this request. Raises Unclear."""
     one = _single(answer)
-    address = {key: one.pop(key) for key in ("request_id", "digest") if key in one}
+    address: dict[str, Any] = {key: one.pop(key) for key in ("request_id", "digest") if key in one}
     if not address and isinstance(answer, Mapping):
         address = {key: answer[key] for key in ("request_id", "digest") if key in answer}
     check_address(address, request, policy)
@@ -130,6 +130,8 @@ def _read(one: dict[str, Any], request: Request) -> Decision:
             edited = one.get("edited_action") or (given if isinstance(given, Mapping) else None)
             if isinstance(edited, Mapping):
                 one = {"type": "edit", "args": edited.get("args"), "by": one.get("by")}
+        case _:
+            pass
     try:
         return _DECISION.validate_python(one)
     except ValidationError as error:

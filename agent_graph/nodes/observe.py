@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from agent_graph.events import Observed, Waiting
-from agent_graph.identity import digest, new_id
 from agent_graph.execution.results import ENDED
+from agent_graph.identity import digest, new_id
 from agent_graph.nodes.visit import Visit
 from agent_graph.plan import Step
 from agent_graph.policy.expressions import ExpressionError, evaluate, steps_read
@@ -84,7 +84,11 @@ def after_failure(visit: Visit, halted: list[Step]) -> tuple[str, str]:
             if not visit.planner.can_replan:
                 return end_with(visit, step, f"{visit.planner.name} cannot replan")
             if visit.replans_left() == 0:
-                visit.blame("replans_exhausted", f"step {step.id} failed after {visit.deps.rules.limits.max_replans} replans: {reason(visit, step)}", step.id)
+                visit.blame(
+                    "replans_exhausted",
+                    f"step {step.id} failed after {visit.deps.rules.limits.max_replans} replans: {reason(visit, step)}",
+                    step.id,
+                )
                 return "conclude", "no replan is left"
             return "replan", f"step {step.id} failed: {reason(visit, step)}"
     ask_what_to_do(visit, halted[0])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from agent_graph.events import Note, PlanMade
 from agent_graph.identity import digest, new_id
 from agent_graph.nodes.visit import Visit
@@ -20,7 +22,7 @@ def plan(state: State, visit: Visit) -> Update:
     store = visit.deps.store
     context = PlanningContext(goal=visit.record.goal, tools=visit.deps.tools.specs, answers=store.approvals.answers(visit.run_id))
     try:
-        came = visit.planner.plan(context)
+        came: Any = visit.planner.plan(context)  # whatever a planner of the user returns
     except Exception as error:
         visit.blame("planner_failed", f"the planner {visit.planner.name} failed: {type(error).__name__}: {error}")
         return taken
@@ -33,7 +35,10 @@ def plan(state: State, visit: Visit) -> Update:
         case Answer(text):
             keep(visit, Plan(goal=visit.record.goal, answer=text, created_by=visit.planner.name, reason="no plan is needed"))
         case _:
-            visit.blame("planner_failed", f"the planner {visit.planner.name} returned {type(came).__name__} instead of a Plan, a Question or an Answer")
+            visit.blame(
+                "planner_failed",
+                f"the planner {visit.planner.name} returned {type(came).__name__} instead of a Plan, a Question or an Answer",
+            )
     return taken
 
 
@@ -57,7 +62,10 @@ def plan_made(plan: Plan, run_id: str, at: float) -> PlanMade:
 
 def outline(steps: tuple[Step, ...]) -> list[dict[str, object]]:
     """Steps as the events show them."""
-    return [{"id": step.id, "kind": step.kind, "tool": step.tool, "description": step.description, "needs": sorted(step.needs)} for step in steps]
+    return [
+        {"id": step.id, "kind": step.kind, "tool": step.tool, "description": step.description, "needs": sorted(step.needs)}
+        for step in steps
+    ]
 
 
 def put_question(visit: Visit, question: Question) -> None:

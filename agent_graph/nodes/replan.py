@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from agent_graph.events import Replanned
 from agent_graph.nodes.plan import outline, put_question
 from agent_graph.nodes.visit import Visit
@@ -29,7 +31,7 @@ def replan(state: State, visit: Visit) -> Update:
         replans_left=left,
     )
     try:
-        came = visit.planner.replan(context)
+        came: Any = visit.planner.replan(context)  # whatever a planner of the user returns
     except Exception as error:
         visit.blame("planner_failed", f"the planner {visit.planner.name} failed: {type(error).__name__}: {error}")
         return {}
@@ -41,7 +43,10 @@ def replan(state: State, visit: Visit) -> Update:
         case GiveUp(reason):
             visit.blame("gave_up", f"{visit.planner.name} sees no way on: {reason}")
         case _:
-            visit.blame("planner_failed", f"the planner {visit.planner.name} returned {type(came).__name__} instead of a Plan, a Question or a GiveUp")
+            visit.blame(
+                "planner_failed",
+                f"the planner {visit.planner.name} returned {type(came).__name__} instead of a Plan, a Question or a GiveUp",
+            )
     return {}
 
 

@@ -43,7 +43,10 @@ def refuse(visit: Visit, report: Report) -> Update:
     if not visit.planner.can_replan:
         visit.blame("invalid_plan", f"the plan cannot run, and {visit.planner.name} cannot make another: {listed}")
     elif visit.replans_left() == 0:
-        visit.blame("replans_exhausted", f"the planner has used its {visit.deps.rules.limits.max_replans} replans; the last plan cannot run: {listed}")
+        visit.blame(
+            "replans_exhausted",
+            f"the planner has used its {visit.deps.rules.limits.max_replans} replans; the last plan cannot run: {listed}",
+        )
     else:
         return {"next": "replan", "why": listed}
     return {"next": "conclude", "why": listed}

@@ -152,7 +152,9 @@ def _find_or_make(deps: Deps, state: State, thread_id: str) -> RunRecord:
     if record is not None and (not record.finished or state.get("goal") is None):
         return record
     if state.get("goal") is None:
-        raise UsageError(f"thread {thread_id!r} has no run in {deps.store.path}, and the input names no goal: invoke the graph with {{'goal': …}}")
+        raise UsageError(
+            f"thread {thread_id!r} has no run in {deps.store.path}, and the input names no goal: invoke the graph with {{'goal': …}}"
+        )
     goal = Goal.of(state["goal"])
     goal = deps.planner.complete(goal.model_copy(update={"params": {**goal.params, **state.get("params", {})}}))
     return deps.store.runs.create(RunId(new_id()), goal, thread_id=thread_id, planner=deps.planner.name, policy=deps.rules.policy.name)

@@ -67,15 +67,12 @@ def check_params(blueprint: Blueprint, given: Mapping[str, Any]) -> dict[str, An
 
     params = {name: param.default for name, param in blueprint.params.items() if not param.required}
     params.update(given)
-    problems = []
-    for name in blueprint.params.keys() - params.keys():
-        problems.append(f"{name} is missing: {_describe(blueprint.params[name])}")
-    for name in params.keys() - blueprint.params.keys():
-        problems.append(f"there is no parameter {name}")
-    for name, param in blueprint.params.items():
-        if name in params:
-            for error in jsonschema_rs.validator_for(param.json_schema()).iter_errors(params[name]):
-                problems.append(f"{name}: {error.message}; it is {_describe(param)}")
+    problems = [f"{name} is missing: {_describe(blueprint.params[name])}" for name in blueprint.params.keys() - params.keys()]
+    problems += [f"there is no parameter {name}" for name in params.keys() - blueprint.params.keys()]
+    for name in blueprint.params.keys() & params.keys():
+        param = blueprint.params[name]
+        wrong = jsonschema_rs.validator_for(param.json_schema()).iter_errors(params[name])
+        problems += [f"{name}: {error.message}; it is {_describe(param)}" for error in wrong]
     if problems:
         listed = "\n".join(f"  {problem}" for problem in sorted(problems))
         known = ", ".join(f"{name}{'' if param.required else '?'}" for name, param in blueprint.params.items()) or "none"

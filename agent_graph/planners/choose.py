@@ -22,4 +22,6 @@ def as_planner(thing: Any) -> Planner:
             return BlueprintPlanner(thing)
         case Planner():
             return thing
-    raise UsageError(f"{thing!r} is not a planner: give an object with plan() and replan(), a Plan, a Blueprint, or the path of a blueprint file")
+        case _:
+            wanted = "an object with plan() and replan(), a Plan, a Blueprint, or the path of a blueprint file"
+            raise UsageError(f"{thing!r} is not a planner: give {wanted}")

@@ -52,7 +52,7 @@ class _Compiler:
         return Report(issues=tuple(issues), risk=self.risk(), calls=tuple(calls), review=self.review(calls))
 
     def risk(self) -> Any:
-        return highest(self.rules.tools[step.tool].risk for step in self.plan.steps if step.tool in self.rules.tools)
+        return highest(spec.risk for step in self.plan.steps if (spec := self.rules.tools.get(step.tool or "")) is not None)
 
     def review(self, calls: list[Call]) -> str:
         """Why a person sees the plan before it runs; empty when nobody has to."""
@@ -70,7 +70,11 @@ class _Compiler:
         if not plan.steps and plan.answer is None:
             yield _issue("no_steps", "the plan has no steps and no answer", "add a step, or an answer")
         if len(plan.steps) > limits.max_steps:
-            yield _issue("too_many_steps", f"{len(plan.steps)} steps; at most {limits.max_steps} are allowed", "split the goal, or raise limits.max_steps")
+            yield _issue(
+                "too_many_steps",
+                f"{len(plan.steps)} steps; at most {limits.max_steps} are allowed",
+                "split the goal, or raise limits.max_steps",
+            )
         if plan.mode in ("inline", "auto"):
             yield _issue("not_supported", f"mode {plan.mode!r} is not executed by this version", "use single_shot or iterative")
         if plan.risk_level is not None and RISKS.index(plan.risk_level) < RISKS.index(self.risk()):
@@ -94,7 +98,9 @@ class _Compiler:
             yield _issue("cycle", f"it waits for itself: {step_id} → {step_id}", "take the dependency or reference out", step_id)
         cycle = find_cycle(needs)
         if cycle is not None:
-            yield _issue("cycle", f"steps wait for each other: {' → '.join(cycle)}", "take one of these dependencies or references out", cycle[0])
+            yield _issue(
+                "cycle", f"steps wait for each other: {' → '.join(cycle)}", "take one of these dependencies or references out", cycle[0]
+            )
         circle = set(cycle or ()) | selves
         for step in self.plan.steps:
             for need in sorted(step.needs | expression_reads(step)):
@@ -105,7 +111,12 @@ class _Compiler:
             now = self.plan.by_id.get(step_id)
             if now != was:
                 how = "is left out" if now is None else "is changed"
-                yield _issue("frozen_step_changed", f"it has ended, and {how} in version {self.plan.version}", "leave it as it was; add another step", step_id)
+                yield _issue(
+                    "frozen_step_changed",
+                    f"it has ended, and {how} in version {self.plan.version}",
+                    "leave it as it was; add another step",
+                    step_id,
+                )
 
     def fallbacks(self) -> Iterator[Issue]:
         stands_in: dict[str, str] = {}
@@ -151,7 +162,12 @@ class _Compiler:
     def tool_call(self, step: Step, name: str) -> Iterator[Issue]:
         spec = self.rules.tools.get(name)
         if spec is None:
-            yield _issue("unknown_tool", f"there is no tool {name!r}", f"use one of: {', '.join(self.rules.tools) or '(none is registered)'}", step.id)
+            yield _issue(
+                "unknown_tool",
+                f"there is no tool {name!r}",
+                f"use one of: {', '.join(self.rules.tools) or '(none is registered)'}",
+                step.id,
+            )
             return
         if step.allowed_tools and name not in step.allowed_tools:
             yield _issue("tool_not_allowed", f"it calls {name!r}, but allows only {', '.join(step.allowed_tools)}", "", step.id)
@@ -189,10 +205,20 @@ class _Compiler:
         if reference.param is not None:
             if reference.param not in self.plan.goal.params:
                 known = ", ".join(self.plan.goal.params) or "none"
-                yield _issue("unknown_param", f"{where} refers to params.{reference.param}, which the goal does not have", f"there is: {known}", step_id)
+                yield _issue(
+                    "unknown_param",
+                    f"{where} refers to params.{reference.param}, which the goal does not have",
+                    f"there is: {known}",
+                    step_id,
+                )
             return
         if reference.step not in self.position:
-            yield _issue("dangling_reference", f"{where} refers to {reference.text!r}, but there is no step {reference.step!r}", self.known_steps(), step_id)
+            yield _issue(
+                "dangling_reference",
+                f"{where} refers to {reference.text!r}, but there is no step {reference.step!r}",
+                self.known_steps(),
+                step_id,
+            )
             return
         known_type = self.type_of(reference)
         if isinstance(known_type, str):
@@ -214,7 +240,9 @@ class _Compiler:
 
     def expression(self, text: str | Judge, where: str, step_id: str | None, *, own_output: bool = False) -> Iterator[Issue]:
         if isinstance(text, Judge):
-            yield _issue("not_supported", f"{where} needs a judge, which this version does not have", "write it as a CEL expression", step_id)
+            yield _issue(
+                "not_supported", f"{where} needs a judge, which this version does not have", "write it as a CEL expression", step_id
+            )
             return
         try:
             check_expression(text)
@@ -223,7 +251,9 @@ class _Compiler:
             return
         for read in sorted(steps_read(text)):
             if read not in self.position:
-                yield _issue("dangling_reference", f"{where} ({text}) reads step {read!r}, which is not in the plan", self.known_steps(), step_id)
+                yield _issue(
+                    "dangling_reference", f"{where} ({text}) reads step {read!r}, which is not in the plan", self.known_steps(), step_id
+                )
             elif read == step_id and not own_output:
                 yield _issue("invalid_expression", f"{where} ({text}) reads the step's own result before it runs", "", step_id)
 

@@ -32,7 +32,8 @@ class Dataflow:
         reads = {step.id: step_reads(step) & known.keys() for step in plan.steps}
         fallback_of = {step.fallback: step.id for step in plan.steps if step.fallback in known}
         needs = {
-            step.id: ((step.needs | expression_reads(step)) & known.keys() | ({fallback_of[step.id]} if step.id in fallback_of else set())) - {step.id}
+            step.id: ((step.needs | expression_reads(step)) & known.keys() | ({fallback_of[step.id]} if step.id in fallback_of else set()))
+            - {step.id}
             for step in plan.steps
         }
         # Whoever needs a step also waits for its fallback, which may have to stand in.

@@ -62,9 +62,7 @@ def mismatches(schema: Mapping[str, Any], value: Any, *, at: str = "", most: int
 # ── arguments that hold references ────────────────────────────────────────────────────────────────────────────────────
 
 
-def argument_mismatches(
-    schema: Mapping[str, Any], args: Mapping[str, Any], type_of: Mapping[str, Mapping[str, Any]]
-) -> Iterator[str]:
+def argument_mismatches(schema: Mapping[str, Any], args: Mapping[str, Any], type_of: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     """Check arguments of which some are references. ``type_of`` gives, by reference text, the schema of what it will hold, where known."""
     if not any(True for _ in _referred(args)):
         yield from mismatches(schema, dict(args))
@@ -94,7 +92,9 @@ def _walk(root: Mapping[str, Any], schema: Any, value: Any, at: str, type_of: Ma
             yield f"{at or 'args'}: {value['$ref']} gives {' or '.join(given)}, but {' or '.join(wanted)} is wanted"
         return
     if not any(True for _ in _referred(value)):
-        yield from mismatches({**schema, **{key: root[key] for key in ("$defs", "definitions") if key in root and schema is not root}}, value, at=at)
+        yield from mismatches(
+            {**schema, **{key: root[key] for key in ("$defs", "definitions") if key in root and schema is not root}}, value, at=at
+        )
         return
     if isinstance(value, Mapping):
         properties = schema.get("properties", {})
@@ -146,7 +146,7 @@ def _overlap(wanted: frozenset[str] | None, given: frozenset[str] | None) -> boo
     return bool(wanted & numbers and given & numbers)
 
 
-def below(schema: Mapping[str, Any], path: str) -> Mapping[str, Any] | None | str:
+def below(schema: Mapping[str, Any], path: str) -> Mapping[str, Any] | str | None:
     """The schema of ``a.b[0].c`` inside a schema; None where it is not known; a text when there can be no such value."""
     node: Any = schema
     for part in path.replace("[", ".[").strip(".").split("."):

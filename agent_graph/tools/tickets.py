@@ -53,7 +53,7 @@ class Ticket(TypedDict):
     """ISO 8601, UTC."""
 
 
-class TicketExists(Exception):  # noqa: N818  # a state of the desk, as the other errors of the package are named
+class TicketExists(Exception):
     """A ticket with this idempotency key is on the desk already.
 
     Deliberately not ``NotDone``: the effect that this key stands for did happen. To the executor the error is ambiguous, so it asks the

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-WORLD = '''
+WORLD = """
 import asyncio, os, sys, time
 from pathlib import Path
 from agent_graph import AgentGraph, Absent, Landed, Plan, Policy, Step, ToolContext, tool
@@ -88,7 +88,7 @@ if __name__ == "__main__":
     elif how == "slow_stream":
         for event in agent.stream(plan=plan(kind, seconds=0.3), run_id=RUN):
             pass
-'''
+"""
 
 
 @pytest.fixture
@@ -101,7 +101,12 @@ def start(place: Path, *args: str, kill: str = "") -> subprocess.Popen[str]:
     import os
 
     return subprocess.Popen(
-        [sys.executable, "world.py", *args], cwd=place, env={**os.environ, "KILL": kill}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "world.py", *args],
+        cwd=place,
+        env={**os.environ, "KILL": kill},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
 
 

@@ -204,7 +204,10 @@ def test_a_planner_that_only_asks_is_stopped(world: World, tmp_path: Path) -> No
 def test_a_step_can_ask_and_its_answer_is_its_output(world: World, tmp_path: Path) -> None:
     plan = Plan(
         goal="look up",
-        steps=(Step(id="who", ask="Who is it?", success_criteria=("size(output) > 0",)), Step(id="look", tool="look", args={"name": {"$ref": "steps.who.output"}})),
+        steps=(
+            Step(id="who", ask="Who is it?", success_criteria=("size(output) > 0",)),
+            Step(id="look", tool="look", args={"name": {"$ref": "steps.who.output"}}),
+        ),
     )
     with agent(world, tmp_path) as graph:
         run = graph.run(plan=plan)

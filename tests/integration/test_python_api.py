@@ -53,7 +53,10 @@ def chain(name: str = "double") -> Plan:
 
 
 def gated() -> Plan:
-    return Plan(goal="note", steps=(Step(id="a", tool="double_async", args={"n": 1}), Step(id="b", tool="note", args={"n": {"$ref": "steps.a.output"}})))
+    return Plan(
+        goal="note",
+        steps=(Step(id="a", tool="double_async", args={"n": 1}), Step(id="b", tool="note", args={"n": {"$ref": "steps.a.output"}})),
+    )
 
 
 def agent(tmp_path: Path, **more: Any) -> AgentGraph:
@@ -134,7 +137,16 @@ def test_astream_tells_the_same(tmp_path: Path) -> None:
     with agent(tmp_path) as graph:
         expected = [event.kind for event in graph.stream(plan=chain(), params={"n": 1})]
         assert asyncio.run(main()) == expected
-        assert expected == ["run_started", "plan_made", "step_started", "step_finished", "step_started", "step_finished", "observed", "done"]
+        assert expected == [
+            "run_started",
+            "plan_made",
+            "step_started",
+            "step_finished",
+            "step_started",
+            "step_finished",
+            "observed",
+            "done",
+        ]
 
 
 def test_events_come_while_the_run_goes_on(tmp_path: Path) -> None:
@@ -151,7 +163,9 @@ def test_events_come_while_the_run_goes_on(tmp_path: Path) -> None:
 
 
 def test_leaving_a_stream_stops_the_run_and_resume_goes_on(tmp_path: Path) -> None:
-    plan = Plan(goal="wait", steps=(Step(id="a", tool="slow", args={"seconds": 0.1}), Step(id="b", tool="double", args={"n": 2}, depends_on=("a",))))
+    plan = Plan(
+        goal="wait", steps=(Step(id="a", tool="slow", args={"seconds": 0.1}), Step(id="b", tool="double", args={"n": 2}, depends_on=("a",)))
+    )
     with agent(tmp_path) as graph:
         events = graph.stream(plan=plan)
         run_id = next(event.run_id for event in events if isinstance(event, StepStarted))
@@ -163,7 +177,9 @@ def test_leaving_a_stream_stops_the_run_and_resume_goes_on(tmp_path: Path) -> No
 
 
 def test_a_cancelled_arun_records_the_call_in_flight(tmp_path: Path) -> None:
-    plan = Plan(goal="wait", steps=(Step(id="a", tool="slow", args={"seconds": 0.4}), Step(id="b", tool="double", args={"n": 2}, depends_on=("a",))))
+    plan = Plan(
+        goal="wait", steps=(Step(id="a", tool="slow", args={"seconds": 0.4}), Step(id="b", tool="double", args={"n": 2}, depends_on=("a",)))
+    )
 
     async def main() -> None:
         task = asyncio.create_task(graph.arun(plan=plan))

@@ -154,7 +154,11 @@ def test_a_fallback_stands_in_for_the_step_that_failed(tmp_path: Path) -> None:
 
 
 def test_a_fallback_that_is_not_needed_does_not_run(tmp_path: Path) -> None:
-    steps = (step("a", on_failure="step:plan_b"), step("plan_b"), Step(id="use", tool="good", args={"name": {"$ref": "steps.a.output.name"}}))
+    steps = (
+        step("a", on_failure="step:plan_b"),
+        step("plan_b"),
+        Step(id="use", tool="good", args={"name": {"$ref": "steps.a.output.name"}}),
+    )
     done, _, agent = run(tmp_path, plan(*steps))
     with agent:
         assert (done.status, CALLS) == ("succeeded", ["a", "a"])
@@ -196,7 +200,12 @@ def test_a_condition_that_is_false_skips_the_step_and_what_needs_it(tmp_path: Pa
     done, _, agent = run(tmp_path, plan(*steps, answer={"b": {"$ref": "steps.b.output"}, "a": {"$ref": "steps.a.output.n"}}))
     with agent:
         assert (done.status, CALLS, done.answer) == ("succeeded", ["a", "d"], {"b": None, "a": 1})
-        assert {key: result.status for key, result in done.results.items()} == {"a": "succeeded", "b": "skipped", "c": "skipped", "d": "succeeded"}
+        assert {key: result.status for key, result in done.results.items()} == {
+            "a": "succeeded",
+            "b": "skipped",
+            "c": "skipped",
+            "d": "succeeded",
+        }
 
 
 def test_stop_when_skips_the_rest(tmp_path: Path) -> None:

@@ -83,6 +83,7 @@ def test_outliers_within_the_hour_are_one_window_and_later_ones_another(tmp_path
     found = find_outlier_windows(source)
     assert [(w["start"], w["end"], w["samples"]) for w in found["windows"]] == [(at(1000), at(1012), 2), (at(1025), at(1025), 1)]
     assert len(find_outlier_windows(source, join_minutes=65)["windows"]) == 1
+    assert len(find_outlier_windows(source, join_minutes=64)["windows"]) == 2
     assert len(find_outlier_windows(source, join_minutes=0)["windows"]) == 3
 
 
@@ -93,6 +94,14 @@ def test_a_window_says_direction_extreme_and_when_it_is_over(tmp_path: Path) -> 
     assert (down["largest"]["time"], down["largest"]["value"], down["mean"]) == (at(501), -30, -15)
     assert (down["until"], down["seconds"]) == (at(502), 600)
     assert down["largest"]["z"] < -6 < 6 < up["largest"]["z"]
+
+
+def test_a_window_is_over_when_the_next_sample_comes_early(tmp_path: Path) -> None:
+    path = Path(written(tmp_path, changes={1000: 300}))
+    early = (datetime.fromisoformat(at(1000)) + timedelta(seconds=60)).isoformat()
+    path.write_text(path.read_text() + f"{early},55\n")
+    (window,) = find_outlier_windows(str(path))["windows"]
+    assert (window["until"], window["seconds"]) == (early, 60)
 
 
 def test_a_series_that_ends_in_a_window_is_ongoing(tmp_path: Path) -> None:

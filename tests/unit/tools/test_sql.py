@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from agent_graph.tools.sql import MAX_BYTES, query_sqlite
+from agent_graph.tools.sql import MAX_BYTES, query_sqlite, reading
 
 
 @pytest.fixture
@@ -88,6 +88,16 @@ def test_everything_else_is_refused_and_changes_nothing(database: str, query: st
         query_sqlite(database, query)
     assert Path(database).read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == [Path(database).name]
+
+
+def test_the_file_itself_is_opened_for_reading_only(database: str) -> None:
+    def past_the_authorizer() -> None:
+        with reading(Path(database), timeout_s=1) as connection:
+            connection.set_authorizer(None)
+            connection.execute("DELETE FROM orders")
+
+    with pytest.raises(ValueError, match="attempt to write a readonly database"):
+        past_the_authorizer()
 
 
 def test_a_refusal_names_what_was_wanted(database: str) -> None:
