@@ -301,6 +301,12 @@ class AgentGraph:
     # ── driving ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _begin(self, run_id: RunId, emit: Callable[[Event], None], loop: asyncio.AbstractEventLoop | None) -> Drive:
+        record = self.store.runs.get(run_id)
+        if record.checkpoint_ns:
+            raise UsageError(
+                f"run {run_id} is part of a larger graph; decisions are on record, and that graph goes on with: "
+                f"graph.invoke(Command(resume=…), {{'configurable': {{'thread_id': {record.thread_id!r}}}}})"
+            )
         lease = self.store.leases.acquire(run_id, new_owner())
         drive = Drive(lease=lease, emit=emit, loop=loop)
         self._deps.drives[drive.id] = drive

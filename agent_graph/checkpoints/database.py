@@ -6,6 +6,7 @@ flush. A durable commit is flushed to disk (``synchronous=FULL``); one that is n
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 import threading
@@ -13,14 +14,18 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
-from agent_graph.checkpoints.migrations import migrate
-from agent_graph.errors import AgentGraphError, StoreError, StoreUnreadable, UsageError
+from agent_graph.checkpoints.migrations import migrate, refuse_foreign
+from agent_graph.errors import StoreError, StoreUnreadable, UsageError
 
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], T]
 
 BUSY_TIMEOUT = 10.0
 """Seconds to wait for another process's transaction."""
+
+
+_OF_ONE_WORK = (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.InterfaceError, sqlite3.ProgrammingError)
+"""What is wrong with one statement and its values, not with the file."""
 
 
 class Ticket(Generic[T]):
@@ -53,17 +58,28 @@ class Database:
             _prepare(Path(self.path), must_exist=must_exist)
         try:
             self._connection = sqlite3.connect(self.path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
+        except sqlite3.Error as error:
+            raise explain(error, self.path) from error
+        try:
             self._connection.row_factory = sqlite3.Row
+            refuse_foreign(self._connection, self.path)
             self._connection.execute("PRAGMA journal_mode = WAL")
             self._connection.execute("PRAGMA foreign_keys = ON")
             migrate(self._connection, self.path)
         except sqlite3.Error as error:
+            self._connection.close()
             raise explain(error, self.path) from error
+        except BaseException:
+            self._connection.close()
+            raise
 
     def close(self) -> None:
+        """Commit what waits, then close. Raises the refusal of deferred work, with the file closed all the same."""
         with self._io:
-            self.flush()
-            self._connection.close()
+            try:
+                self.flush()
+            finally:
+                self._connection.close()
 
     # ── writing ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -122,11 +138,12 @@ class Database:
             self.commits += 1
             self.durable_commits += durable
         except BaseException as error:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
             failure = explain(error, self.path) if isinstance(error, sqlite3.Error) else error
             for ticket in batch:
                 ticket.error = ticket.error or failure
+            with contextlib.suppress(sqlite3.ProgrammingError):  # the file was closed under us: nothing is left to roll back
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
             if not isinstance(error, Exception):
                 raise
         finally:
@@ -134,24 +151,24 @@ class Database:
                 ticket.done = True
 
     def _run(self, ticket: Ticket[Any]) -> None:
-        """Each work has its own savepoint: one that is refused (a lost lease, a missing approval) takes no other with it."""
+        """Each work has its own savepoint: one that is refused (a lost lease, a value that does not fit) takes no other with it."""
         connection = self._connection
         connection.execute("SAVEPOINT work")
         try:
             ticket.value = ticket.work(connection)
-        except AgentGraphError as refused:
-            ticket.error = refused
+        except Exception as refused:
+            if isinstance(refused, sqlite3.Error) and not isinstance(refused, _OF_ONE_WORK):
+                raise  # the file itself: a full disk, damage, a lock
+            ticket.error = explain(refused, self.path) if isinstance(refused, sqlite3.Error) else refused
             connection.execute("ROLLBACK TO work")
         connection.execute("RELEASE work")
 
     # ── reading ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def rows(self, sql: str, values: Sequence[Any] | dict[str, Any] = ()) -> list[sqlite3.Row]:
-        """What is committed now, and what this process has queued before."""
+        """What is committed now. What is queued is not: a look at a row must not cost the commit that the next intent shares."""
         try:
             with self._io:
-                if self._queue:
-                    self._commit()
                 return self._connection.execute(sql, values).fetchall()
         except sqlite3.Error as error:
             raise explain(error, self.path) from error
@@ -173,6 +190,8 @@ def _prepare(path: Path, *, must_exist: bool) -> None:
             raise StoreError(f"the store {path} cannot be made: {error.strerror}; choose another place with --store") from error
     elif path.is_dir():
         raise StoreUnreadable(f"the store {path} is a folder; name a file in it, for example {path / 'runs.db'}")
+    elif path.stat().st_size == 0 and (must_exist or path.with_name(path.name + "-wal").exists()):
+        raise StoreUnreadable(f"the store {path} is empty: it was cut off, or never written; restore it from a copy, or name another with --store")
 
 
 def explain(error: sqlite3.Error, path: str) -> StoreError:

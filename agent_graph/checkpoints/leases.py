@@ -94,7 +94,17 @@ def new_owner(drive: str | None = None) -> Owner:
 @functools.cache
 def _this_process(pid: int) -> tuple[str, float]:
     # The pid is a key of the cache, so that a forked child asks anew.
-    return _host(), psutil.Process(pid).create_time()
+    return _host(), _started(psutil.Process(pid))
+
+
+def _started(process: psutil.Process) -> float:
+    """Seconds from boot to the start of the process. Not the time of day: that of a living process changes when the clock is set."""
+    try:
+        after_name = Path(f"/proc/{process.pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2]
+        return int(after_name.split()[19]) / os.sysconf("SC_CLK_TCK")
+    except (OSError, IndexError, ValueError):  # not Linux
+        booted = 0.0 if psutil.WINDOWS else psutil.boot_time()
+        return process.create_time() - booted
 
 
 def _host() -> str:
@@ -120,7 +130,7 @@ def _alive(owner: Owner, expires: float, now: float) -> bool:
         return now < expires
     try:
         process = psutil.Process(owner.pid)
-        return abs(process.create_time() - owner.started) < 1.0 and process.status() != psutil.STATUS_ZOMBIE
+        return abs(_started(process) - owner.started) < 1.0 and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
     except psutil.AccessDenied:

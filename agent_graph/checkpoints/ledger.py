@@ -35,7 +35,7 @@ class Ledger:
         def work(connection: sqlite3.Connection) -> int:
             check_fence(connection, lease)
             if approval is not None:
-                _consume(connection, approval, intent.key, now)
+                _consume(connection, approval, lease.run_id, intent, now)
             row = connection.execute(
                 """INSERT INTO effects (key, run_id, step_id, plan_version, tool, args, risk, recovery, state, attempt, fence, approval_id, started, deadline)
                    VALUES (:key, :run, :step, :version, :tool, :args, :risk, :recovery, 'intent', 1, :fence, :approval, :started, :deadline)
@@ -107,7 +107,8 @@ class Ledger:
                                         provenance, started, finished)
                    VALUES (:key, :run, :step, :version, :tool, :args, :risk, :state, :status, :attempt, :fence, :output, :error, :evidence,
                            :provenance, :started, :finished)
-                   ON CONFLICT (key) DO UPDATE SET plan_version = :version, state = :state, status = :status, attempt = MAX(attempt, :attempt),
+                   ON CONFLICT (key) DO UPDATE SET plan_version = :version, tool = COALESCE(:tool, tool), args = COALESCE(:args, args),
+                       risk = COALESCE(:risk, risk), state = :state, status = :status, attempt = MAX(attempt, :attempt),
                        fence = :fence, output = :output, error = :error, evidence = :evidence, provenance = :provenance,
                        started = COALESCE(:started, started), finished = :finished""",
                 values,
@@ -127,10 +128,10 @@ class Ledger:
     # ── reading ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def standings(self, run_id: RunId) -> dict[str, Standing]:
-        """How each step of the run stands: its newest row, without the output."""
+        """How each step of the run stands: its newest row, without the output. The fence orders drives, since a clock may be set back."""
         rows = self._database.rows(
             """SELECT key, step_id, plan_version, state, status, json_extract(error, '$.code') AS error_code FROM effects
-               WHERE run_id = ? ORDER BY plan_version, COALESCE(finished, started)""",
+               WHERE run_id = ? ORDER BY plan_version, fence, COALESCE(finished, started)""",
             (run_id,),
         )
         return {
@@ -179,19 +180,21 @@ class Ledger:
     def results(self, run_id: RunId) -> dict[str, StepResult]:
         """The newest result of each step."""
         rows = self._database.rows(
-            "SELECT * FROM effects WHERE run_id = ? AND status IS NOT NULL ORDER BY plan_version, COALESCE(finished, started)", (run_id,)
+            "SELECT * FROM effects WHERE run_id = ? AND status IS NOT NULL ORDER BY plan_version, fence, COALESCE(finished, started)", (run_id,)
         )
         return {row["step_id"]: _result(row) for row in rows}
 
 
-def _consume(connection: sqlite3.Connection, approval: RequestId, key: EffectKey, now: float) -> None:
+def _consume(connection: sqlite3.Connection, approval: RequestId, run_id: RunId, intent: Intent, now: float) -> None:
+    """``execute`` found the approval by the digest of the call; here it is held once more against what is about to be called."""
     used = connection.execute(
         """UPDATE approvals SET consumed_by = :key
-           WHERE id = :id AND verdict = 'approve' AND consumed_by IS NULL AND closed IS NULL AND (expires IS NULL OR expires > :now)""",
-        {"id": approval, "key": key, "now": now},
+           WHERE id = :id AND run_id = :run AND kind = 'step' AND step_id = :step AND json_extract(request, '$.tool') = :tool
+           AND verdict = 'approve' AND consumed_by IS NULL AND closed IS NULL AND (expires IS NULL OR expires > :now)""",
+        {"id": approval, "run": run_id, "step": intent.step_id, "tool": intent.tool, "key": intent.key, "now": now},
     ).rowcount
     if used != 1:
-        raise ApprovalMissing(f"approval {approval} was used, revoked or has expired; the call was not made and is asked again")
+        raise ApprovalMissing(f"approval {approval} was used, revoked, has expired or is for another call; the call was not made and is asked again")
 
 
 def _result(row: sqlite3.Row) -> StepResult:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from dataclasses import dataclass
 
-from agent_graph.errors import StoreTooNew
+from agent_graph.errors import StoreTooNew, StoreUnreadable
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +146,16 @@ def migrate(connection: sqlite3.Connection, name: str) -> None:
     except BaseException:
         connection.execute("ROLLBACK")
         raise
+
+
+def refuse_foreign(connection: sqlite3.Connection, name: str) -> None:
+    """Raises StoreUnreadable for a database of something else, before anything in it is changed."""
+    row = connection.execute(
+        """SELECT (SELECT user_version FROM pragma_user_version) AS version, (SELECT group_concat(name, ', ') FROM sqlite_schema
+           WHERE type = 'table' AND name NOT IN ('checkpoints', 'writes') AND name NOT LIKE 'sqlite~_%' ESCAPE '~') AS tables"""
+    ).fetchone()  # one statement, so that a store that another process is just making is seen before or after
+    if row["version"] == 0 and row["tables"]:
+        raise StoreUnreadable(f"{name} is a database of something else (it has {row['tables'][:200]}); name another file with --store")
 
 
 def _version(connection: sqlite3.Connection) -> int:

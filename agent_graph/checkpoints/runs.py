@@ -69,9 +69,9 @@ class Runs:
         return RunId(rows[0]["id"])
 
     def current(self, thread_id: str, checkpoint_ns: str = "") -> RunRecord | None:
-        """The newest run of the thread."""
+        """The newest run of the thread: the one that was made last, whatever the clock said."""
         row = self._database.row(
-            "SELECT * FROM runs WHERE thread_id = ? AND checkpoint_ns = ? ORDER BY created DESC, rowid DESC LIMIT 1",
+            "SELECT * FROM runs WHERE thread_id = ? AND checkpoint_ns = ? ORDER BY rowid DESC LIMIT 1",
             (thread_id, checkpoint_ns),
         )
         return None if row is None else _run(row)

@@ -132,7 +132,7 @@ def entering(
         finally:
             deps.store.flush()
         return
-    record = _find_or_make(deps, state, str(configurable.get("thread_id", "")))
+    record = _find_or_make(deps, state, str(configurable.get("thread_id", "")), _namespace(configurable))
     lease = deps.store.leases.acquire(record.id, new_owner())
     try:
         yield Visit(deps=deps, record=deps.store.runs.get(record.id), lease=lease, emit=emit, loop=loop, stop=stop or threading.Event())
@@ -141,14 +141,19 @@ def entering(
         deps.store.leases.release(lease)
 
 
-def _find_or_make(deps: Deps, state: State, thread_id: str) -> RunRecord:
+def _namespace(configurable: Mapping[str, Any]) -> str:
+    """Where our graph stands in a larger one: the node that holds it, and the visit of that node. Empty at the root."""
+    return str(configurable.get("checkpoint_ns", "")).rpartition("|")[0]
+
+
+def _find_or_make(deps: Deps, state: State, thread_id: str, namespace: str) -> RunRecord:
     """The thread's run. A thread holds one run after another: new input after the end of one begins the next.
 
     ``plan`` takes the goal out of the state, so that a goal that is there is new.
     """
     if not thread_id:
         raise UsageError('the graph needs a thread: pass config={"configurable": {"thread_id": …}}')
-    record = deps.store.runs.current(thread_id)
+    record = deps.store.runs.current(thread_id, namespace)
     if record is not None and (not record.finished or state.get("goal") is None):
         return record
     if state.get("goal") is None:
@@ -157,4 +162,4 @@ def _find_or_make(deps: Deps, state: State, thread_id: str) -> RunRecord:
         )
     goal = Goal.of(state["goal"])
     goal = deps.planner.complete(goal.model_copy(update={"params": {**goal.params, **state.get("params", {})}}))
-    return deps.store.runs.create(RunId(new_id()), goal, thread_id=thread_id, planner=deps.planner.name, policy=deps.rules.policy.name)
+    return deps.store.runs.create(RunId(new_id()), goal, thread_id=thread_id, checkpoint_ns=namespace, planner=deps.planner.name, policy=deps.rules.policy.name)

@@ -28,7 +28,8 @@ METHOD = (
     "robust z = 0.6745 (x - median) / MAD over the whole series (B. Iglewicz, D. C. Hoaglin: How to Detect and Handle Outliers, ASQC, 1993); "
     "an outlier lies beyond {threshold:g}; outliers at most {join:g} min apart are one window"
 )
-METHOD_NO_MAD = "; MAD is 0 here (over half of the samples are equal), so z = (x - median) / (1.253314 x mean absolute deviation), as the authors advise"
+METHOD_NO_MAD = "; MAD is 0 here (over half of the samples are equal), so z = (x - median) / (1.253314 x mean absolute deviation), 1.253314 = sqrt(pi/2)"
+
 Source = Annotated[
     str,
     Field(
@@ -234,7 +235,7 @@ def find_outlier_windows(
     """Find when a series was unusual: samples whose robust z over the whole series lies beyond the threshold, joined into windows.
 
     Method: z = 0.6745 (x - median) / MAD, after Iglewicz and Hoaglin, How to Detect and Handle Outliers (ASQC, 1993). Where MAD is 0, the
-    mean absolute deviation takes its place, as they advise; a constant series has no outliers. Each window says start, end, direction, its
+    mean absolute deviation (times sqrt(pi/2)) takes its place; a constant series has no outliers. Each window says start, end, direction, its
     largest z and mean. Give `windows` to compare_with_other_days and which_moved.
     """
     series = read_series(source, time_column=time_column, value_column=value_column, timezone=timezone)
