@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 from langgraph.types import Command
 
 from agent_graph import AgentGraph, Plan, Step, tool
+from agent_graph.errors import RunBusy
 from agent_graph.testing import MemoryStore, ScriptedPlanner
 
 DRAWING = Path(__file__).parents[2] / "docs" / "graph.md"
@@ -82,7 +84,9 @@ def test_a_jump_to_execute_runs_nothing_that_was_not_approved() -> None:
     with agent(plan("a")) as graph:
         config: Any = {"configurable": {"thread_id": "one"}}
         graph.graph.invoke({"goal": "send a"}, config)
-        graph.graph.invoke(Command(goto="execute"), config)
+        # LangGraph runs the waiting gate and the jump side by side; whichever comes second may find the run busy.
+        with contextlib.suppress(RunBusy):
+            graph.graph.invoke(Command(goto="execute"), config)
         assert SENT == []
 
 
