@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,10 +21,20 @@ class _Loader(yaml.SafeLoader):
     """YAML's plain values, less those that JSON does not have: a date stays the text that was written."""
 
 
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+_Loader.yaml_implicit_resolvers = {}
+_Loader.yaml_constructors = {
+    tag: make
+    for tag, make in yaml.SafeLoader.yaml_constructors.items()
+    if tag is None or tag.rpartition(":")[2] in ("null", "bool", "int", "float", "str", "seq", "map")
 }
+# As in YAML 1.2, whose plain values are JSON's: in the older YAML that PyYAML reads, 12:30 is 750, 010 is 8, and `no` is false.
+for _tag, _pattern, _first in (
+    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
+    ("int", r"[-+]?(?:0|[1-9][0-9_]*)|0x[0-9a-fA-F]+|0b[01]+", list("-+0123456789")),
+    ("float", r"[-+]?(?:[0-9][0-9_]*\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)", list("-+.0123456789")),
+):
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), _first)  # type: ignore[no-untyped-call]
 
 
 def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
@@ -41,6 +53,16 @@ def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
 _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
 
 
+def _number(loader: _Loader, node: yaml.ScalarNode) -> float:
+    number: float = loader.construct_yaml_float(node)  # type: ignore[no-untyped-call]
+    if not math.isfinite(number):
+        raise InvalidDocument(f"line {node.start_mark.line + 1}: {node.value} is not a number that JSON has; use a finite one, or null")
+    return number
+
+
+_Loader.add_constructor("tag:yaml.org,2002:float", _number)
+
+
 def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in pairs:
@@ -50,8 +72,13 @@ def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
+def _finite(text: str) -> float:
+    number = float(text)
+    return number if math.isfinite(number) else _not_json(text)
+
+
 def _not_json(constant: str) -> Any:
-    raise InvalidDocument(f"{constant} is not JSON; use a number, or null")
+    raise InvalidDocument(f"{constant} is not a number that JSON has; use a finite one, or null")
 
 
 class Document:
@@ -64,12 +91,13 @@ class Document:
             raise InvalidDocument(f"{name} is {len(text):,} characters long; at most {MAX_CHARACTERS:,} are read")
         try:
             if name.endswith(".json"):
-                self.value = json.loads(text, object_pairs_hook=_pairs, parse_constant=_not_json)
+                self.value = json.loads(text, object_pairs_hook=_pairs, parse_constant=_not_json, parse_float=_finite)
             else:
                 self._root = yaml.compose(text, Loader=_Loader)
                 if self._root is not None:
                     _refuse_aliases(text)
                 self.value = yaml.load(text, Loader=_Loader)  # noqa: S506  # a SafeLoader
+            _refuse_surrogates(self.value, text)
         except InvalidDocument as error:
             raise InvalidDocument(f"{name}: {error}") from None
         except json.JSONDecodeError as error:
@@ -78,6 +106,8 @@ class Document:
             mark = getattr(error, "problem_mark", None)
             where = f", line {mark.line + 1}" if mark is not None else ""
             raise InvalidDocument(f"{name}{where}: not YAML: {getattr(error, 'problem', None) or error}") from None
+        except ValueError as error:  # a whole number of thousands of digits
+            raise InvalidDocument(f"{name}: {error}") from None
         except RecursionError:
             raise InvalidDocument(f"{name}: nested too deeply to be read") from None
 
@@ -127,6 +157,16 @@ def _refuse_aliases(text: str) -> None:
             raise InvalidDocument(f"line {token.start_mark.line + 1}: YAML aliases (*{token.value}) are not read; write the value out")
 
 
+def _refuse_surrogates(value: Any, text: str) -> None:
+    """Half a character, written as an escape, is text to Python but cannot be stored or sent."""
+    if "\\u" in text or "\\U" in text:
+        try:
+            json.dumps(value, ensure_ascii=False, default=str).encode()
+        except UnicodeEncodeError as error:
+            half = str(error.object)[error.start]
+            raise InvalidDocument(f"\\u{ord(half):x} is half a character; write both halves, or the character itself") from None
+
+
 def describe_path(path: tuple[int | str, ...]) -> str:
     """``('steps', 2, 'args')`` as ``steps[2].args``."""
     text = ""
@@ -146,8 +186,12 @@ def describe(error: Any) -> str:
             return str(error["ctx"]["error"])
         case _:
             given = error.get("input")
-            shown = "" if isinstance(given, dict | list) else f" (found {given!r})"
+            shown = "" if isinstance(given, dict | list) else f" (found {_shortened(repr(given))})"
             return f"{error['msg']}{shown}"
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= 200 else f"{text[:200]}…"
 
 
 def _kind(value: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import threading
 from collections.abc import Callable
 from typing import Any, get_args
@@ -84,4 +85,5 @@ def _node(function: Callable[[State, Visit], Update], deps: Deps) -> RunnableLam
 def _emitter() -> Callable[[Event], None]:
     """Our events as LangGraph's custom stream events."""
     writer: Callable[[Any], None] = get_stream_writer()
-    return lambda event: writer(event.document())
+    context = contextvars.copy_context()  # the writer looks up its node there, and workers are threads of their own
+    return lambda event: context.copy().run(writer, event.document())

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, StringConstraints, model_validator
 
@@ -39,7 +39,15 @@ OnFailure = Annotated[str, StringConstraints(pattern=r"^(replan|continue|ask|fai
 class Model(BaseModel):
     """Frozen, and closed: an unknown field is an error that names it."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    # NaN and infinity are not JSON: a digest of them could not be made.
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """As pydantic's, but what was computed from the old fields (a digest) does not come along."""
+        made = super().model_copy(update=update, deep=deep)
+        for name in made.__dict__.keys() - type(made).model_fields.keys():
+            del made.__dict__[name]
+        return made
 
 
 def highest(risks: Iterable[Risk]) -> Risk:
@@ -72,7 +80,7 @@ class Goal(Model):
         return goal if isinstance(goal, Goal) else cls(text=goal) if isinstance(goal, str) else cls.model_validate(goal)
 
 
-_REFERENCE = re.compile(r"^(?:steps\.(?P<step>[A-Za-z_]\w*)\.output(?P<rest>(?:[.\[].*)?)|params\.(?P<param>[A-Za-z_]\w*))$", re.DOTALL)
+_REFERENCE = re.compile(r"(?:steps\.(?P<step>[A-Za-z_]\w*)\.output(?P<rest>(?:\..+|\[.*)?)|params\.(?P<param>[A-Za-z_]\w*))", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +96,7 @@ class Reference:
     @classmethod
     def parse(cls, text: str) -> Reference:
         """Raises ValueError with the two allowed forms."""
-        found = _REFERENCE.match(text)
+        found = _REFERENCE.fullmatch(text)
         if found is None:
             raise ValueError(f"{text!r} is not a reference; write steps.<id>.output, steps.<id>.output.<jmespath> or params.<name>")
         rest = found["rest"]
@@ -110,6 +118,24 @@ def references(value: Any, at: str = "") -> Iterator[tuple[str, str]]:
     elif isinstance(value, list | tuple):
         for index, item in enumerate(value):
             yield from references(item, f"{at}[{index}]")
+
+
+def check_references(value: Any, where: str) -> None:
+    """Raises ValueError, naming the place, for the first thing with a ``$ref`` that is not a reference and nothing else."""
+    if is_reference(value):
+        beside = [str(key) for key in value if key != "$ref"]
+        if beside:
+            raise ValueError(f"{where}: a reference stands alone; take out what is beside $ref: {', '.join(beside)}")
+        try:
+            Reference.parse(str(value["$ref"]))
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}") from None
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            check_references(item, f"{where}.{key}")
+    elif isinstance(value, list | tuple):
+        for index, item in enumerate(value):
+            check_references(item, f"{where}[{index}]")
 
 
 class Step(Model):
@@ -157,11 +183,7 @@ class Step(Model):
         if len(given) != 1:
             said = " and ".join(given) if given else "none of them"
             raise ValueError(f"step {self.id!r} has {said}; give exactly one of {', '.join(KINDS)}")
-        for at, text in references(self.args):
-            try:
-                Reference.parse(text)
-            except ValueError as error:
-                raise ValueError(f"step {self.id!r}, args.{at}: {error}") from None
+        check_references(self.args, f"step {self.id!r}, args")
         return self
 
     @property
@@ -210,11 +232,7 @@ class Plan(Model):
 
     @model_validator(mode="after")
     def _good_references(self) -> Plan:
-        for at, text in references(self.answer):
-            try:
-                Reference.parse(text)
-            except ValueError as error:
-                raise ValueError(f"answer{'.' + at if at else ''}: {error}") from None
+        check_references(self.answer, "answer")
         return self
 
     @cached_property
@@ -253,6 +271,8 @@ class Param(Model):
     def json_schema(self) -> dict[str, Any]:
         schema: dict[str, Any] = self.model_dump(mode="json", exclude={"optional", "default"}, exclude_none=True, exclude_defaults=True)
         schema["type"] = [self.type, "null"] if self.optional else self.type
+        if self.optional and self.enum is not None:
+            schema["enum"] = [*schema["enum"], None]
         return schema
 
 

@@ -6,29 +6,35 @@ import dataclasses
 import hashlib
 import json
 import math
+import numbers
+import re
 from collections.abc import Mapping, Sized
 from datetime import date, datetime, time
-from decimal import Decimal
 from enum import Enum
-from pathlib import PurePath
 from typing import Any
-from uuid import UUID
 
-MAX_DEPTH = 64
+MAX_DEPTH = 100
+"""Levels of nesting that are kept; pydantic and SQLite stop at a few hundred."""
+
 BRIEF = 200
 _SCALARS = (str, int, float, bool, type(None))
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
 def normalise(value: Any, limit: int) -> tuple[Any, str | None]:
-    """(plain JSON, what was wrong). A value that is too large becomes ``{truncated, bytes, sha256, head}``."""
+    """(plain JSON, what was wrong). A value that is too large becomes ``{truncated, bytes, sha256, head}``. Raises nothing."""
     problem = None
     try:
         text = json.dumps(value, ensure_ascii=False, allow_nan=False)
         text.encode()
-        plain = value if isinstance(value, _SCALARS) else json.loads(text)  # a tuple, or a number as key, would come back otherwise
-    except (TypeError, ValueError, RecursionError):
-        plain, problem = _plain(value, 0), "the output was not plain JSON; what JSON does not know became text or null"
+        plain = value if type(value) in _SCALARS else json.loads(text)  # a tuple, or a number as key, would come back otherwise
+        fits = text.count("[") + text.count("{") <= MAX_DEPTH or _depth(plain) <= MAX_DEPTH
+    except Exception:  # json calls the value's own methods, which may raise anything
+        fits = False
+    if not fits:
+        plain = _plain(value, ())
         text = json.dumps(plain, ensure_ascii=False)
+        problem = f"the output was not plain JSON, or nested deeper than {MAX_DEPTH}; what cannot be kept became text or null"
     size = len(text) if text.isascii() else len(text.encode())
     if size > limit:
         head = text[: max(0, min(1000, limit // 8))]
@@ -37,46 +43,67 @@ def normalise(value: Any, limit: int) -> tuple[Any, str | None]:
     return plain, problem
 
 
-def _plain(value: Any, depth: int) -> Any:
-    if depth > MAX_DEPTH:
+def _depth(value: Any) -> int:
+    depth, level = 0, [value]
+    while level := [item for each in level if isinstance(each, dict | list) for item in (each.values() if isinstance(each, dict) else each)]:
+        depth += 1
+    return depth
+
+
+def _plain(value: Any, above: tuple[int, ...]) -> Any:
+    """``above`` holds the ids of what the value stands in: one that contains itself has no end."""
+    if id(value) in above:
+        return "… (contains itself)"
+    if len(above) > MAX_DEPTH:
         return "… (nested too deeply)"
+    try:
+        return _converted(value, (*above, id(value)))
+    except Exception as error:
+        return f"<{type(value).__name__} that cannot be shown: {type(error).__name__}>"
+
+
+def _converted(value: Any, here: tuple[int, ...]) -> Any:
     match value:
         case None | bool():
             return value
         case str():
             return value.encode("utf-8", "replace").decode()
         case Enum():
-            return _plain(value.value, depth)
-        case int():
-            return int(value)
-        case float():
-            return value if math.isfinite(value) else None
-        case Decimal() | UUID() | PurePath():
-            return str(value)
+            return _plain(value.value, here)
+        case int() | numbers.Integral():
+            return _whole(int(value))
+        case float() | numbers.Real():
+            return float(value) if math.isfinite(value) else None
         case datetime() | date() | time():
             return value.isoformat()
         case bytes() | bytearray():
             return bytes(value).decode("utf-8", "replace")
         case Mapping():
-            return {str(key).encode("utf-8", "replace").decode(): _plain(item, depth + 1) for key, item in value.items()}
-        case list() | tuple() | set() | frozenset():
-            return [_plain(item, depth + 1) for item in value]
-        case _:
-            return _of_a_class(value, depth)
-
-
-def _of_a_class(value: Any, depth: int) -> Any:
+            return {_text_of(key): _plain(item, here) for key, item in value.items()}
+        case list() | tuple():
+            return [_plain(item, here) for item in value]
+        case set() | frozenset():
+            return sorted((_plain(item, here) for item in value), key=json.dumps)  # the same bytes each time
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: _plain(getattr(value, field.name), depth + 1) for field in dataclasses.fields(value)}
-    dump = getattr(value, "model_dump", None)
-    if callable(dump):
-        return _plain(dump(), depth + 1)
+        return {field.name: _plain(getattr(value, field.name), here) for field in dataclasses.fields(value)}
+    for name in ("model_dump", "tolist"):  # pydantic; numpy and pandas
+        dump = None if isinstance(value, type) else getattr(value, name, None)
+        if callable(dump):
+            return _plain(dump(), here)
     return _text_of(value)
+
+
+def _whole(value: int) -> int | str:
+    try:
+        str(value)
+    except ValueError:  # Python refuses to write numbers of thousands of digits
+        return hex(value)
+    return value
 
 
 def _text_of(value: Any) -> str:
     try:
-        return str(value)[:10_000].encode("utf-8", "replace").decode()
+        return _ADDRESS.sub("", str(value)[:10_000]).encode("utf-8", "replace").decode()
     except Exception as error:
         return f"<{type(value).__name__} that cannot be shown: {type(error).__name__}>"
 

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jmespath
-from jmespath.exceptions import JMESPathError
 
 from agent_graph.plan import Reference, is_reference
 
@@ -37,7 +36,7 @@ def follow(reference: Reference, output_of: Callable[[str], Any], params: Mappin
         return output
     try:
         return _path(reference.path).search(output)
-    except JMESPathError as error:
+    except Exception as error:  # a filter that compares a text with a number raises TypeError, and so on
         raise ReferenceError_(f"{reference.text}: {error}") from None
 
 

@@ -8,12 +8,12 @@ from typing import Any
 
 from agent_graph.identity import RunId, StepId, call_digest
 from agent_graph.plan import RISKS, Judge, Plan, Reference, Step, highest, is_reference, references
-from agent_graph.policy.dataflow import expression_reads, find_cycle, step_reads
+from agent_graph.policy.dataflow import Dataflow, expression_reads, find_cycle, step_reads
 from agent_graph.policy.expressions import ExpressionError, check_expression, steps_read
 from agent_graph.policy.issues import ISSUES
 from agent_graph.policy.limits import Limits
 from agent_graph.policy.rules import Policy
-from agent_graph.policy.schemas import argument_mismatches, below, check_schema
+from agent_graph.policy.schemas import argument_mismatches, below, check_path, check_schema
 from agent_graph.ports import ToolSpec
 from agent_graph.verdicts import Ask, Call, Deny, Issue, Report
 
@@ -124,7 +124,7 @@ class _Compiler:
             other = step.fallback
             if other is None:
                 continue
-            fix = "name a later step of its own that does not use this one's output"
+            fix = "name a later step of its own that uses neither this one's output nor anything that waits for it"
             if other not in self.position:
                 yield _issue("invalid_fallback", f"on_failure names {other!r}, which is not in the plan", fix, step.id)
             elif other == step.id or self.position[other] < self.position[step.id]:
@@ -135,6 +135,11 @@ class _Compiler:
                 yield _issue("invalid_fallback", f"{other!r} uses the output of the step that it stands in for", fix, step.id)
             else:
                 stands_in[other] = step.id
+        circle = None if len(self.plan.by_id) < len(self.plan.steps) else find_cycle(Dataflow.of(self.plan).needs)
+        if circle is not None and (standing := [step_id for step_id in circle if step_id in stands_in]):
+            other = standing[0]
+            path = " → ".join(circle)
+            yield _issue("invalid_fallback", f"{other!r} stands in for {stands_in[other]!r}, and waits for what waits for it: {path}", fix, stands_in[other])
 
     # ── one step ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -147,7 +152,7 @@ class _Compiler:
             if need not in self.position:
                 yield _issue("dangling_reference", f"depends_on names {need!r}, which is not in the plan", self.known_steps(), step.id)
         for at, text in references(step.args):
-            yield from self.reference(Reference.parse(text), f"args.{at}", step.id)
+            yield from self.reference(Reference.parse(text), f"args{'.' + at if at else ''}", step.id)
         if step.when is not None:
             yield from self.expression(step.when, "when", step.id, own_output=False)
         for index, criterion in enumerate(step.success_criteria):
@@ -219,6 +224,11 @@ class _Compiler:
                 self.known_steps(),
                 step_id,
             )
+            return
+        try:
+            check_path(reference.path)
+        except ValueError as error:
+            yield _issue("invalid_reference", f"{where} refers to {reference.text!r}: {str(error).splitlines()[0]}", "see jmespath.org", step_id)
             return
         known_type = self.type_of(reference)
         if isinstance(known_type, str):

@@ -36,10 +36,14 @@ class Dataflow:
             - {step.id}
             for step in plan.steps
         }
-        # Whoever needs a step also waits for its fallback, which may have to stand in.
+        # Whoever needs a step also waits for its fallback, which may have to stand in, and for the fallback's own.
         for step in plan.steps:
-            stand_ins = {known[need].fallback for need in needs[step.id]} & known.keys() - {step.id}
-            needs[step.id] |= {each for each in stand_ins if each is not None}
+            waits = list(needs[step.id])
+            while waits:
+                stand_in = known[waits.pop()].fallback
+                if stand_in in known and stand_in not in needs[step.id] and stand_in != step.id:
+                    needs[step.id].add(stand_in)
+                    waits.append(stand_in)
         followers: dict[str, list[str]] = {step.id: [] for step in plan.steps}
         for step_id, wanted in needs.items():
             for need in wanted:

@@ -11,6 +11,7 @@ ISSUES: dict[str, str] = {
     "invalid_arguments": "The arguments do not match the tool's schema, through references where the type is known.",
     "unknown_param": "A reference names a parameter that the goal does not have.",
     "dangling_reference": "A reference, a dependency or an expression names a step that is not in the plan.",
+    "invalid_reference": "The path in a reference is not JMESPath.",
     "unknown_output": "A reference names a place that the tool's output does not have.",
     "forward_reference": "A step uses one that stands after it; steps are listed in an order in which they can run.",
     "cycle": "Steps wait for each other in a circle.",

@@ -6,6 +6,8 @@ import fnmatch
 from pathlib import Path
 from typing import Literal
 
+from pydantic import Field
+
 from agent_graph.documents import read_document
 from agent_graph.identity import Digest, digest
 from agent_graph.plan import Model, Risk
@@ -37,7 +39,7 @@ class Policy(Model):
     """True: each plan version is shown to a person before anything of it runs."""
     unaddressed: tuple[Risk, ...] = ("read_only", "write")
     """Risks for which a chat UI's answer without a request id is taken; it cannot be told from an answer that is sent twice."""
-    approval_ttl_s: float | None = None
+    approval_ttl_s: float | None = Field(default=None, gt=0)
     """Seconds after which an unanswered request, or an unused yes, expires; None: never."""
 
     @classmethod

@@ -6,6 +6,7 @@ import functools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import jmespath
 import jsonschema_rs
 
 from agent_graph.identity import canonical
@@ -33,7 +34,12 @@ def _validator(schema: Mapping[str, Any]) -> jsonschema_rs.Validator:
 def _compile(text: str) -> jsonschema_rs.Validator:
     global compilations  # noqa: PLW0603  # a counter that a test reads
     compilations += 1
-    return jsonschema_rs.validator_for(text, validate_formats=False)
+    return jsonschema_rs.validator_for(text, validate_formats=False, retriever=_refuse)
+
+
+def _refuse(address: str) -> Any:
+    """A schema comes from a planner: what it refers to is never fetched, neither from a server nor from a file."""
+    raise ValueError(f"{address} lies outside of the schema; write it into $defs")
 
 
 def check_schema(schema: Mapping[str, Any]) -> str | None:
@@ -105,7 +111,7 @@ def _walk(root: Mapping[str, Any], schema: Any, value: Any, at: str, type_of: Ma
             place = f"{at}.{name}" if at else name
             if name in properties:
                 yield from _walk(root, properties[name], item, place, type_of)
-            elif schema.get("additionalProperties", True) is False:
+            elif schema.get("additionalProperties", True) is False and "patternProperties" not in schema:
                 yield f"{place}: there is no such argument; there are {', '.join(properties) or 'none'}"
     elif isinstance(value, list):
         for index, item in enumerate(value):
@@ -144,6 +150,12 @@ def _overlap(wanted: frozenset[str] | None, given: frozenset[str] | None) -> boo
         return True
     numbers = {"number", "integer"}
     return bool(wanted & numbers and given & numbers)
+
+
+def check_path(path: str | None) -> None:
+    """Raises ValueError when the path below an output is not JMESPath."""
+    if path is not None:
+        jmespath.compile(path)
 
 
 def below(schema: Mapping[str, Any], path: str) -> Mapping[str, Any] | str | None:
