@@ -38,6 +38,8 @@ class Deps:
     clock: Clock = field(default_factory=SystemClock)
     drives: dict[str, Drive] = field(default_factory=dict)
     """Drives of this process that are under way, by id."""
+    principal: str | None = None
+    """For whom a run acts that a foreign runner begins."""
     planners: dict[RunId, Planner] = field(default_factory=dict)
     """Planners of runs that were started with a plan of their own."""
 

@@ -6,13 +6,19 @@ import asyncio
 import contextvars
 import threading
 from collections.abc import Callable
-from typing import Any, get_args
+from dataclasses import replace
+from typing import Annotated, Any, get_args
 
+from langchain_core.messages import AnyMessage
 from langchain_core.runnables import RunnableConfig, RunnableLambda
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.config import get_stream_writer
 from langgraph.graph import END, START, StateGraph
+from langgraph.graph.message import add_messages
 from langgraph.graph.state import CompiledStateGraph
+from langgraph.runtime import get_runtime
+from pydantic import BaseModel, ConfigDict, Field
+from typing_extensions import TypedDict
 
 from agent_graph.deps import Deps
 from agent_graph.events import Event
@@ -25,15 +31,55 @@ from agent_graph.nodes.replan import replan
 from agent_graph.nodes.routes import AfterApprove, AfterObserve, AfterValidate, may_the_plan_run, what_comes_next, what_was_decided
 from agent_graph.nodes.validate import validate
 from agent_graph.nodes.visit import Visit, entering
-from agent_graph.state import InputState, OutputState, State, Update
+from agent_graph.state import State, Update
 from agent_graph.threads import start
 
-Graph = CompiledStateGraph[State, None, InputState, OutputState]
+
+
+class GraphState(State, total=False):
+    """The state with LangGraph's reducer for messages."""
+
+    messages: Annotated[list[AnyMessage], add_messages]  # type: ignore[misc]  # narrower here, where LangChain is known
+
+
+class Input(TypedDict, total=False):
+    """What a caller gives: a goal, or a conversation whose last message is one."""
+
+    goal: str | dict[str, Any] | None
+    """A text, or a ``Goal`` as plain JSON."""
+    params: dict[str, Any]
+    """Parameters of the goal, by name."""
+    messages: Annotated[list[AnyMessage], add_messages]
+    run_id: str
+
+
+class Output(TypedDict, total=False):
+    """What a caller gets."""
+
+    answer: Any
+    status: str
+    run_id: str
+    messages: Annotated[list[AnyMessage], add_messages]
+
+
+class Context(BaseModel):
+    """What one invocation may set. It can only narrow what the agent allows."""
+
+    model_config = ConfigDict(title="agent-graph")
+
+    principal: str | None = Field(default=None, title="Principal", description="For whom a new run acts; recorded with it.")
+    review_plans: bool = Field(default=False, title="Review plans", description="Show each plan to a person before anything of it runs.")
+    max_parallel: int | None = Field(default=None, ge=1, le=256, title="Steps side by side", description="At most this many; never more than the agent allows.")
+    max_replans: int | None = Field(default=None, ge=0, le=100, title="Replans", description="At most this many; never more than the agent allows.")
+    max_steps: int | None = Field(default=None, ge=1, le=10_000, title="Steps", description="At most this many in a plan; never more than the agent allows.")
+
+
+Graph = CompiledStateGraph[GraphState, Context, Input, Output]
 
 
 def build_graph(deps: Deps, checkpointer: BaseCheckpointSaver[str] | None = None) -> Graph:
     """The compiled graph. Without a checkpointer it is for hosts that bring their own, such as LangGraph's server."""
-    graph = StateGraph(State, input_schema=InputState, output_schema=OutputState)
+    graph = StateGraph(GraphState, context_schema=Context, input_schema=Input, output_schema=Output)
 
     graph.add_node("plan", _node(plan, deps))
     graph.add_node("validate", _node(validate, deps))
@@ -61,7 +107,7 @@ def _node(function: Callable[[State, Visit], Update], deps: Deps) -> RunnableLam
     def visit(
         state: State, config: RunnableConfig, loop: asyncio.AbstractEventLoop | None = None, stop: threading.Event | None = None
     ) -> Update:
-        with entering(deps, state, config, _emitter(), loop, stop) as run:
+        with entering(_narrowed(deps), state, config, _emitter(), loop, stop) as run:
             return function(state, run)
 
     def run(state: State, config: RunnableConfig) -> Update:
@@ -80,6 +126,22 @@ def _node(function: Callable[[State, Visit], Update], deps: Deps) -> RunnableLam
             raise
 
     return RunnableLambda(run, arun, name=function.__name__)
+
+
+def _narrowed(deps: Deps) -> Deps:
+    """The agent's parts under this invocation's context: tighter, never wider."""
+    given = get_runtime(Context).context
+    if given is None:
+        return deps
+    context = given if isinstance(given, Context) else Context.model_validate(given)
+    limits, policy = deps.rules.limits, deps.rules.policy
+    asked = {name: min(getattr(limits, name), wanted) for name in ("max_parallel", "max_replans", "max_steps") if (wanted := getattr(context, name)) is not None}
+    rules = replace(
+        deps.rules,
+        limits=limits.model_copy(update=asked),
+        policy=policy.model_copy(update={"review_plans": policy.review_plans or context.review_plans}),
+    )
+    return replace(deps, rules=rules, principal=context.principal)
 
 
 def _emitter() -> Callable[[Event], None]:

@@ -23,6 +23,10 @@ class State(TypedDict, total=False):
     goal: Any
     """A text, or a ``Goal`` as plain JSON."""
     params: dict[str, Any]
+    messages: list[Any]
+    """The conversation; ``graph.py`` gives it LangGraph's reducer."""
+    taken: str
+    """Id of the message whose goal was taken."""
     run_id: str
     next: str
     """Where the node that wrote it wants to go; read by the conditional edge after it."""
@@ -38,26 +42,12 @@ class Update(TypedDict, total=False):
 
     goal: None
     """Taken: the run has it now."""
+    taken: str
+    messages: list[Any]
     run_id: str
     next: str
     why: str
     asking: str
-    status: str
-    answer: Any
-
-
-class InputState(TypedDict, total=False):
-    """What a caller gives."""
-
-    goal: Any
-    params: dict[str, Any]
-    run_id: str
-
-
-class OutputState(TypedDict, total=False):
-    """What a caller gets."""
-
-    run_id: str
     status: str
     answer: Any
 

@@ -7,6 +7,7 @@ from typing import Any
 from agent_graph.events import Done
 from agent_graph.execution.criteria import check, unmet
 from agent_graph.execution.references import ReferenceError_, follow
+from agent_graph.nodes.messages import answer_message
 from agent_graph.nodes.observe import stop_early
 from agent_graph.nodes.visit import Visit
 from agent_graph.plan import Criterion, Reference, is_reference
@@ -89,4 +90,4 @@ def partial_answer(visit: Visit) -> Any:
 def end(visit: Visit, status: StoredStatus, answer: Any, error: Diagnosis | None) -> Update:
     visit.deps.store.runs.finish(visit.lease, status, answer=answer, error=error)
     visit.trace(Done(run_id=visit.run_id, at=visit.now(), status=status, answer=answer, error=error.model_dump() if error else None))
-    return {"status": status, "answer": answer}
+    return {"status": status, "answer": answer, "messages": [answer_message(visit.run_id, status, answer, error.message if error else None)]}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from agent_graph.events import Observed, Waiting
 from agent_graph.execution.results import ENDED
 from agent_graph.identity import digest, new_id
+from agent_graph.nodes.messages import progress_message, request_message
 from agent_graph.nodes.visit import Visit
 from agent_graph.plan import Step
 from agent_graph.policy.expressions import ExpressionError, evaluate, steps_read
@@ -23,9 +24,12 @@ def observe(state: State, visit: Visit) -> Update:
             run_id=visit.run_id, at=visit.now(), next=seen.next, why=seen.why, deviations=[each.model_dump() for each in seen.deviations]
         )
     )
-    update: Update = {"next": seen.next, "why": seen.why}
+    ended = sum(status in ENDED for status in seen.came.values())
+    messages = [progress_message(visit.run_id, visit.plan.version, ended, len(visit.plan.steps), seen.why)]
+    update: Update = {"next": seen.next, "why": seen.why, "messages": messages}
     if seen.next == "approve" and waiting:
         update["asking"] = waiting[0].id
+        messages.append(request_message(waiting[0]))
     return update
 
 

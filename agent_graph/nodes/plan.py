@@ -6,6 +6,7 @@ from typing import Any
 
 from agent_graph.events import Note, PlanMade
 from agent_graph.identity import digest, new_id
+from agent_graph.nodes.messages import goal_in, last_message_id, plan_message
 from agent_graph.nodes.visit import Visit
 from agent_graph.plan import Plan, Step
 from agent_graph.ports import Answer, PlanningContext, Question
@@ -15,7 +16,7 @@ from agent_graph.verdicts import Request
 
 def plan(state: State, visit: Visit) -> Update:
     """Make version 1, or put the planner's question on record. A run that has a plan already goes on with it."""
-    taken: Update = {"goal": None, "run_id": visit.run_id}
+    taken: Update = {"goal": None, "taken": last_message_id(state), "run_id": visit.run_id}
     if visit.over or visit.current is not None or waits_for_answer(visit):
         note_unused(state, visit)
         return taken
@@ -30,6 +31,7 @@ def plan(state: State, visit: Visit) -> Update:
         case Plan():
             made = came.model_copy(update={"goal": visit.record.goal, "version": 1, "parent": None, "created_by": visit.planner.name})
             keep(visit, made)
+            taken["messages"] = [plan_message(visit.run_id, made)]
         case Question():
             put_question(visit, came)
         case Answer(text):
@@ -44,7 +46,7 @@ def plan(state: State, visit: Visit) -> Update:
 
 def note_unused(state: State, visit: Visit) -> None:
     """New input while the thread's run is still under way changes nothing, and that is said."""
-    given = state.get("goal")
+    given = goal_in(state)
     text = given.get("text") if isinstance(given, dict) else given
     if text is not None and text != visit.record.goal.text:
         visit.trace(Note(run_id=visit.run_id, at=visit.now(), message=f"input not used, since this run has not ended: {str(text)[:500]}"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from agent_graph.events import Replanned
+from agent_graph.nodes.messages import plan_message
 from agent_graph.nodes.plan import outline, put_question
 from agent_graph.nodes.visit import Visit
 from agent_graph.plan import Plan
@@ -37,7 +38,7 @@ def replan(state: State, visit: Visit) -> Update:
         return {}
     match came:
         case Plan():
-            keep(visit, came)
+            return {"messages": [plan_message(visit.run_id, keep(visit, came))]}
         case Question():
             put_question(visit, came)
         case GiveUp(reason):
@@ -64,7 +65,7 @@ def why(visit: Visit) -> str:
     return "; ".join(reasons) or "a new plan was asked for"
 
 
-def keep(visit: Visit, came: Plan) -> None:
+def keep(visit: Visit, came: Plan) -> Plan:
     """Version n + 1: finished steps that the planner left out are carried over; changed ones are found by ``validate``."""
     store, frozen = visit.deps.store, visit.results.frozen()
     missing = tuple(step for step_id, step in frozen.items() if step_id not in came.by_id)
@@ -94,3 +95,4 @@ def keep(visit: Visit, came: Plan) -> None:
             kept=sorted(frozen),
         )
     )
+    return made

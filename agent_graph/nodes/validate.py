@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from agent_graph.events import IssueFound, Waiting
 from agent_graph.identity import Digest, RunId, digest, new_id
+from agent_graph.nodes.messages import request_message
 from agent_graph.nodes.plan import waits_for_answer
 from agent_graph.nodes.visit import Visit
 from agent_graph.plan import Plan
@@ -86,7 +87,11 @@ def ask(visit: Visit, report: Report) -> None:
 def to_the_gate(visit: Visit, why: str) -> Update:
     waiting = visit.deps.store.approvals.open(visit.run_id)
     visit.deps.store.runs.set_status(visit.lease, "paused" if waiting else "running")
-    return {"next": "approve", "why": why, "asking": waiting[0].id if waiting else ""}
+    update: Update = {"next": "approve", "why": why}
+    if waiting:
+        update["asking"] = waiting[0].id
+        update["messages"] = [request_message(waiting[0])]
+    return update
 
 
 def plan_digest(run_id: RunId, plan: Plan) -> Digest:

@@ -20,6 +20,7 @@ from agent_graph.events import Event
 from agent_graph.execution.context import RunContext
 from agent_graph.execution.results import Results
 from agent_graph.identity import RunId, new_id
+from agent_graph.nodes.messages import goal_in
 from agent_graph.plan import Goal, Plan, Step
 from agent_graph.policy.dataflow import Dataflow
 from agent_graph.ports import Planner
@@ -154,12 +155,14 @@ def _find_or_make(deps: Deps, state: State, thread_id: str, namespace: str) -> R
     if not thread_id:
         raise UsageError('the graph needs a thread: pass config={"configurable": {"thread_id": …}}')
     record = deps.store.runs.current(thread_id, namespace)
-    if record is not None and (not record.finished or state.get("goal") is None):
+    given = goal_in(state)
+    if record is not None and (not record.finished or given is None):
         return record
-    if state.get("goal") is None:
+    if given is None:
         raise UsageError(
             f"thread {thread_id!r} has no run in {deps.store.path}, and the input names no goal: invoke the graph with {{'goal': …}}"
         )
-    goal = Goal.of(state["goal"])
+    goal = Goal.of(given)
+    goal = goal.model_copy(update={"principal": deps.principal or goal.principal})
     goal = deps.planner.complete(goal.model_copy(update={"params": {**goal.params, **state.get("params", {})}}))
     return deps.store.runs.create(RunId(new_id()), goal, thread_id=thread_id, checkpoint_ns=namespace, planner=deps.planner.name, policy=deps.rules.policy.name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -63,21 +64,33 @@ class StaticPlanner:
 
 def check_params(blueprint: Blueprint, given: Mapping[str, Any]) -> dict[str, Any]:
     """All parameters with their defaults. Raises UsageError with every problem at once."""
-    import jsonschema_rs
-
+    validators = {name: _validator(blueprint, name) for name in blueprint.params}
     params = {name: param.default for name, param in blueprint.params.items() if not param.required}
     params.update(given)
     problems = [f"{name} is missing: {_describe(blueprint.params[name])}" for name in blueprint.params.keys() - params.keys()]
     problems += [f"there is no parameter {name}" for name in params.keys() - blueprint.params.keys()]
     for name in blueprint.params.keys() & params.keys():
         param = blueprint.params[name]
-        wrong = jsonschema_rs.validator_for(param.json_schema()).iter_errors(params[name])
+        wrong = validators[name].iter_errors(params[name])
         problems += [f"{name}: {error.message}; it is {_describe(param)}" for error in wrong]
     if problems:
         listed = "\n".join(f"  {problem}" for problem in sorted(problems))
         known = ", ".join(f"{name}{'' if param.required else '?'}" for name, param in blueprint.params.items()) or "none"
         raise UsageError(f"blueprint {blueprint.name!r} cannot run with these parameters (it has: {known}):\n{listed}")
     return params
+
+
+def _validator(blueprint: Blueprint, name: str) -> Any:
+    import jsonschema_rs
+
+    try:
+        return jsonschema_rs.validator_for(blueprint.params[name].json_schema(), retriever=_refuse)
+    except ValueError as error:
+        raise UsageError(f"blueprint {blueprint.name!r} declares parameter {name} wrongly: {str(error).splitlines()[0]}; put its file right") from None
+
+
+def _refuse(address: str) -> Any:
+    raise ValueError(f"{address} lies outside of the blueprint")
 
 
 def parse_param(blueprint: Blueprint, name: str, text: str) -> Any:
@@ -89,11 +102,22 @@ def parse_param(blueprint: Blueprint, name: str, text: str) -> Any:
     if param.type == "string":
         return text
     if param.type == "array" and not text.lstrip().startswith("["):
-        return [part.strip() for part in text.split(",") if part.strip()]
+        parts = [part.strip() for part in text.split(",") if part.strip()]
+        texts = param.items is None or param.items.get("type") in (None, "string")
+        return parts if texts else [_json(part, name, param) for part in parts]
+    return _json(text, name, param)
+
+
+def _json(text: str, name: str, param: Param) -> Any:
     try:
-        return json.loads(text)
-    except json.JSONDecodeError:
-        raise UsageError(f"parameter {name}: {text!r} is not {_describe(param)}") from None
+        return json.loads(text, parse_constant=_refuse, parse_float=_finite)
+    except ValueError:
+        raise UsageError(f"parameter {name}: {text[:100]!r} is not {_describe(param)}") from None
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    return number if math.isfinite(number) else _refuse(text)
 
 
 def _describe(param: Param) -> str:
