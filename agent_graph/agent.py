@@ -81,7 +81,7 @@ class AgentGraph:
         self.limits = limits or Limits()
         self.store: Store = SqliteStore(store, clock=self.clock) if isinstance(store, str | Path) else store
         self.on_waiting = on_waiting
-        self._deps = Deps(
+        self.deps = Deps(
             planner=self.planner or _NoPlanner(),
             tools=registry,
             rules=Rules(tools=registry.specs, policy=self.policy, limits=self.limits),
@@ -92,7 +92,7 @@ class AgentGraph:
     @cached_property
     def graph(self) -> Graph:
         """The compiled LangGraph graph on this agent's store, for ``invoke``, ``stream`` and everything else that LangGraph does."""
-        return build_graph(self._deps, self.store.checkpointer())
+        return build_graph(self.deps, self.store.checkpointer())
 
     def close(self) -> None:
         """Close the store's files."""
@@ -220,7 +220,7 @@ class AgentGraph:
 
     def validate(self, plan: Plan) -> None:
         """Raises InvalidPlan with everything that is wrong with the plan."""
-        report = compile_plan(plan, self._deps.rules, RunId("preview"))
+        report = compile_plan(plan, self.deps.rules, RunId("preview"))
         if not report.valid:
             raise InvalidPlan(report.errors)
 
@@ -236,7 +236,7 @@ class AgentGraph:
         metadata: dict[str, Any] | None,
     ) -> RunId:
         """Check all that can be checked, then put the run on record."""
-        planner = self._deps.planner if plan is None else StaticPlanner(plan)
+        planner = self.deps.planner if plan is None else StaticPlanner(plan)
         wanted = _goal(goal, plan, planner)
         wanted = wanted.model_copy(update={"params": {**wanted.params, **(params or {})}, "principal": principal or wanted.principal})
         wanted = planner.complete(wanted)
@@ -252,7 +252,7 @@ class AgentGraph:
 
     def _keep_plan(self, run_id: RunId, plan: Plan, goal: Goal, planner: Planner) -> None:
         """A plan that came with the run is its version 1 from the start, so that any process can go on with it."""
-        self._deps.planners[run_id] = planner
+        self.deps.planners[run_id] = planner
         lease = self.store.leases.acquire(run_id, new_owner())
         try:
             made = Plan.model_validate(plan.model_copy(update={"goal": goal, "version": 1, "parent": None}).document())
@@ -296,7 +296,7 @@ class AgentGraph:
         if current is None:
             raise InvalidDecision("there is no plan to edit yet")
         frozen = Results(self.store, record.id, current.plan, Dataflow.of(current.plan)).frozen()
-        check_edit(edited_plan(current.plan, edit, request, current.plan.version + 1), self._deps.rules, record.id, frozen)
+        check_edit(edited_plan(current.plan, edit, request, current.plan.version + 1), self.deps.rules, record.id, frozen)
 
     # ── driving ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -309,7 +309,7 @@ class AgentGraph:
             )
         lease = self.store.leases.acquire(run_id, new_owner())
         drive = Drive(lease=lease, emit=emit, loop=loop)
-        self._deps.drives[drive.id] = drive
+        self.deps.drives[drive.id] = drive
         return drive
 
     def _go(self, drive: Drive) -> None:
@@ -330,7 +330,7 @@ class AgentGraph:
             )
             self.graph.invoke(value, config, durability="sync")
         finally:
-            self._deps.drives.pop(drive.id, None)
+            self.deps.drives.pop(drive.id, None)
             self.store.leases.release(drive.lease)
 
     def _announce(self, drive: Drive, *, resumed: bool) -> None:

@@ -31,11 +31,9 @@ class Dataflow:
         known = plan.by_id
         reads = {step.id: step_reads(step) & known.keys() for step in plan.steps}
         fallback_of = {step.fallback: step.id for step in plan.steps if step.fallback in known}
-        needs = {
-            step.id: ((step.needs | expression_reads(step)) & known.keys() | ({fallback_of[step.id]} if step.id in fallback_of else set()))
-            - {step.id}
-            for step in plan.steps
-        }
+        needs = {step.id: set(step.needs | expression_reads(step)) & known.keys() - {step.id} for step in plan.steps}
+        for fallback, primary in fallback_of.items():
+            needs[fallback] |= {primary} - {fallback}
         # Whoever needs a step also waits for its fallback, which may have to stand in, and for the fallback's own.
         for step in plan.steps:
             waits = list(needs[step.id])

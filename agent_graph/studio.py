@@ -1,0 +1,58 @@
+"""For ``langgraph dev`` and LangGraph Studio: the graph without a checkpointer, and our store as the server's checkpointer.
+
+What agent the server runs is said by the environment:
+
+    AGENT_GRAPH_STORE      the store's file (default .agent-graph/runs.db)
+    AGENT_GRAPH_PLANNER    a blueprint's file, the name of a bundled one, or openai:MODEL (default investigate-metric)
+    AGENT_GRAPH_TOOLS      MODULE[:NAME], several separated by spaces (default: the bundled tools)
+    AGENT_GRAPH_POLICY     a policy file
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any
+
+from agent_graph.agent import AgentGraph
+from agent_graph.checkpoints.store import DEFAULT_PATH
+from agent_graph.examples import blueprints
+from agent_graph.examples import tools as bundled_tools
+from agent_graph.graph import Graph, build_graph
+from agent_graph.threads import on_own_thread
+from agent_graph.tools.registry import load_tools
+
+if TYPE_CHECKING:
+    from langgraph.checkpoint.base import BaseCheckpointSaver
+
+
+@functools.cache
+def agent() -> AgentGraph:
+    """The agent that the environment describes, made once."""
+    named = os.environ.get("AGENT_GRAPH_TOOLS", "").split()
+    planner = os.environ.get("AGENT_GRAPH_PLANNER") or "investigate-metric"
+    tools: list[Any] = [one for spec in named for one in load_tools(spec)] if named else bundled_tools()
+    return AgentGraph(
+        tools,
+        planner=blueprints().get(planner, planner),
+        policy=os.environ.get("AGENT_GRAPH_POLICY") or None,
+        store=os.environ.get("AGENT_GRAPH_STORE") or DEFAULT_PATH,
+    )
+
+
+@functools.cache
+def _graph() -> Graph:
+    return build_graph(agent().deps)
+
+
+async def graph() -> Graph:
+    """For ``graphs`` in langgraph.json. Opening the store is file work, which the server does not want on its loop."""
+    return await on_own_thread(_graph)
+
+
+@contextlib.asynccontextmanager
+async def checkpointer() -> AsyncIterator[BaseCheckpointSaver[str]]:
+    """For ``checkpointer.path`` in langgraph.json: the same file that Python and the command line use."""
+    yield await on_own_thread(lambda: agent().store.checkpointer())
