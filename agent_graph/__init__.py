@@ -44,7 +44,42 @@ _HOMES = {
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
-__all__ = sorted(_HOME_OF)  # noqa: PLE0605  # a list of names, sorted
+__all__ = [
+    "Absent",
+    "AgentGraph",
+    "AgentGraphError",
+    "Answer",
+    "Approve",
+    "Blueprint",
+    "Edit",
+    "GiveUp",
+    "Goal",
+    "InvalidPlan",
+    "Issue",
+    "Landed",
+    "Limits",
+    "NotDone",
+    "Plan",
+    "Planner",
+    "PlanningContext",
+    "Policy",
+    "Question",
+    "Reject",
+    "ReplanningContext",
+    "Request",
+    "Resolve",
+    "Respond",
+    "Rule",
+    "Run",
+    "RunBusy",
+    "Step",
+    "StepResult",
+    "Tool",
+    "ToolContext",
+    "Unknown",
+    "UsageError",
+    "tool",
+]
 __version__ = "0.1.0"
 
 

@@ -35,11 +35,10 @@ from agent_graph.state import State, Update
 from agent_graph.threads import start
 
 
-
 class GraphState(State, total=False):
     """The state with LangGraph's reducer for messages."""
 
-    messages: Annotated[list[AnyMessage], add_messages]  # type: ignore[misc]  # narrower here, where LangChain is known
+    messages: Annotated[list[AnyMessage], add_messages]
 
 
 class Input(TypedDict, total=False):
@@ -69,9 +68,15 @@ class Context(BaseModel):
 
     principal: str | None = Field(default=None, title="Principal", description="For whom a new run acts; recorded with it.")
     review_plans: bool = Field(default=False, title="Review plans", description="Show each plan to a person before anything of it runs.")
-    max_parallel: int | None = Field(default=None, ge=1, le=256, title="Steps side by side", description="At most this many; never more than the agent allows.")
-    max_replans: int | None = Field(default=None, ge=0, le=100, title="Replans", description="At most this many; never more than the agent allows.")
-    max_steps: int | None = Field(default=None, ge=1, le=10_000, title="Steps", description="At most this many in a plan; never more than the agent allows.")
+    max_parallel: int | None = Field(
+        default=None, ge=1, le=256, title="Steps side by side", description="At most this many; never more than the agent allows."
+    )
+    max_replans: int | None = Field(
+        default=None, ge=0, le=100, title="Replans", description="At most this many; never more than the agent allows."
+    )
+    max_steps: int | None = Field(
+        default=None, ge=1, le=10_000, title="Steps", description="At most this many in a plan; never more than the agent allows."
+    )
 
 
 Graph = CompiledStateGraph[GraphState, Context, Input, Output]
@@ -130,12 +135,16 @@ def _node(function: Callable[[State, Visit], Update], deps: Deps) -> RunnableLam
 
 def _narrowed(deps: Deps) -> Deps:
     """The agent's parts under this invocation's context: tighter, never wider."""
-    given = get_runtime(Context).context
+    given: Any = get_runtime(Context).context  # LangGraph passes what the caller gave, or nothing at all
     if given is None:
         return deps
     context = given if isinstance(given, Context) else Context.model_validate(given)
     limits, policy = deps.rules.limits, deps.rules.policy
-    asked = {name: min(getattr(limits, name), wanted) for name in ("max_parallel", "max_replans", "max_steps") if (wanted := getattr(context, name)) is not None}
+    asked = {
+        name: min(getattr(limits, name), wanted)
+        for name in ("max_parallel", "max_replans", "max_steps")
+        if (wanted := getattr(context, name)) is not None
+    }
     rules = replace(
         deps.rules,
         limits=limits.model_copy(update=asked),

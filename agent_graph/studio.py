@@ -52,7 +52,11 @@ async def graph() -> Graph:
     return await on_own_thread(_graph)
 
 
+def _saver() -> BaseCheckpointSaver[str]:
+    return agent().store.checkpointer()
+
+
 @contextlib.asynccontextmanager
 async def checkpointer() -> AsyncIterator[BaseCheckpointSaver[str]]:
     """For ``checkpointer.path`` in langgraph.json: the same file that Python and the command line use."""
-    yield await on_own_thread(lambda: agent().store.checkpointer())
+    yield await on_own_thread(_saver)

@@ -84,6 +84,8 @@ def _converted(value: Any, here: tuple[int, ...]) -> Any:
             return [_plain(item, here) for item in value]
         case set() | frozenset():
             return sorted((_plain(item, here) for item in value), key=json.dumps)  # the same bytes each time
+        case _:
+            pass
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: _plain(getattr(value, field.name), here) for field in dataclasses.fields(value)}
     for name in ("model_dump", "tolist"):  # pydantic; numpy and pandas

@@ -49,8 +49,9 @@ def take(visit: Visit, answer: Any, shown: Request) -> str | None:
     """Record what a UI answered. Returns what was wrong with it; None when there is a decision."""
     if isinstance(answer, dict) and answer.get(RECORDED) is True:
         return None if visit.deps.store.approvals.decided(visit.run_id) else "the decision that was announced is not on record"
+    spec = visit.deps.tools.specs.get(shown.tool or "")
     try:
-        decision = read_answer(answer, shown, visit.deps.rules.policy)
+        decision = read_answer(answer, shown, visit.deps.rules.policy, spec.args_schema if spec is not None else None)
         if isinstance(decision, Edit):
             try_edit(visit, decision, shown)
         visit.deps.store.approvals.decide(visit.run_id, {shown.id: decision})

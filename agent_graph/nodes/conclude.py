@@ -90,4 +90,8 @@ def partial_answer(visit: Visit) -> Any:
 def end(visit: Visit, status: StoredStatus, answer: Any, error: Diagnosis | None) -> Update:
     visit.deps.store.runs.finish(visit.lease, status, answer=answer, error=error)
     visit.trace(Done(run_id=visit.run_id, at=visit.now(), status=status, answer=answer, error=error.model_dump() if error else None))
-    return {"status": status, "answer": answer, "messages": [answer_message(visit.run_id, status, answer, error.message if error else None)]}
+    return {
+        "status": status,
+        "answer": answer,
+        "messages": [answer_message(visit.run_id, status, answer, error.message if error else None)],
+    }

@@ -6,6 +6,7 @@ Three shapes of answer are read: ``{"decisions": [...]}`` (LangChain), ``[{"type
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,7 +14,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from agent_graph.documents import describe
 from agent_graph.policy.rules import Policy
-from agent_graph.verdicts import Approve, Decision, Edit, Reject, Request, Resolve, Respond
+from agent_graph.policy.schemas import types
+from agent_graph.verdicts import Approve, Decision, Edit, Reject, Request, RequestKind, Resolve, Respond
 
 _DECISION: TypeAdapter[Decision] = TypeAdapter(Decision)
 
@@ -30,7 +32,9 @@ def payload(request: Request, waiting: int) -> dict[str, Any]:
     name, args = action(request)
     return {
         "action_requests": [{"name": name, "args": args, "arguments": args, "description": description(request)}],
-        "review_configs": [{"action_name": name, "allowed_decisions": [_FIELD_NAMES.get(kind, kind) for kind in request.allowed]}],
+        "review_configs": [
+            {"action_name": name, "allowed_decisions": list(_OFFERED[request.kind] if not request.choices_are_verbs else request.allowed)}
+        ],
         "request": request.model_dump(mode="json", exclude_none=True),
         "request_id": request.id,
         "digest": request.digest,
@@ -39,8 +43,13 @@ def payload(request: Request, waiting: int) -> dict[str, Any]:
     }
 
 
-_FIELD_NAMES = {"resolve": "respond"}
-"""Chat UIs know four kinds of decision; ``landed`` or ``absent`` is answered there as a text."""
+_OFFERED: dict[RequestKind, tuple[str, ...]] = {
+    "plan": ("approve", "edit", "reject"),
+    "step": ("approve", "edit", "reject"),
+    "question": ("respond", "edit", "reject"),
+    "in_doubt": ("respond", "edit"),
+}
+"""LangChain's words. A UI that cannot ``respond`` answers a question, or says what happened, by editing the ``answer``."""
 
 
 def action(request: Request) -> tuple[str, dict[str, Any]]:
@@ -48,8 +57,17 @@ def action(request: Request) -> tuple[str, dict[str, Any]]:
         case "plan":
             return "execute_plan", {"version": request.plan_version, "calls": [call.model_dump(mode="json") for call in request.calls]}
         case "question":
-            return "answer_question", {"question": request.question, "choices": list(request.choices)}
-        case "step" | "in_doubt":
+            if request.choices_are_verbs:
+                return "try_again", {"step": request.step_id, "question": request.question}
+            return "answer_question", {"question": request.question, "choices": list(request.choices), "answer": ""}
+        case "in_doubt":
+            return "say_what_happened", {
+                "answer": "",
+                "choices": ["landed", "absent"],
+                "tool": request.tool,
+                "sent": dict(request.args or {}),
+            }
+        case "step":
             return request.tool or "step", dict(request.args or {})
 
 
@@ -77,14 +95,14 @@ def description(request: Request) -> str:
 _TITLES = {"plan": "Approve the plan", "step": "Approve the call", "question": "A question", "in_doubt": "Did this happen?"}
 
 
-def read_answer(answer: Any, request: Request, policy: Policy) -> Decision:
-    """The decision for exactly this request. Raises Unclear."""
+def read_answer(answer: Any, request: Request, policy: Policy, args_schema: Mapping[str, Any] | None = None) -> Decision:
+    """The decision for exactly this request. With the tool's schema, edited values that a form made texts are read back. Raises Unclear."""
     one = _single(answer)
     address: dict[str, Any] = {key: one.pop(key) for key in ("request_id", "digest") if key in one}
     if not address and isinstance(answer, Mapping):
         address = {key: answer[key] for key in ("request_id", "digest") if key in answer}
     check_address(address, request, policy)
-    return fit(_read(one, request), request)
+    return fit(_read(one, request, args_schema or {}), request)
 
 
 def check_address(address: Mapping[str, Any], request: Request, policy: Policy) -> None:
@@ -111,7 +129,7 @@ def _single(answer: Any) -> dict[str, Any]:
     return dict(answer)
 
 
-def _read(one: dict[str, Any], request: Request) -> Decision:
+def _read(one: dict[str, Any], request: Request, args_schema: Mapping[str, Any]) -> Decision:
     given = one.get("args")
     match one["type"]:
         case "accept" | "approve":
@@ -127,15 +145,38 @@ def _read(one: dict[str, Any], request: Request) -> Decision:
         case "reject" if "message" in one:
             return Reject(reason=str(one["message"] or ""), by=one.get("by"))
         case "edit":
-            edited = one.get("edited_action") or (given if isinstance(given, Mapping) else None)
+            edited = one.get("edited_action") or (given if isinstance(given, Mapping) and given.keys() == {"action", "args"} else None)
             if isinstance(edited, Mapping):
-                one = {"type": "edit", "args": edited.get("args"), "by": one.get("by")}
+                changed = edited.get("args")
+                if request.kind in ("question", "in_doubt") and isinstance(changed, Mapping):
+                    return _text(str(changed.get("answer", "")), request)
+                one = {"type": "edit", "by": one.get("by"), **_edited(changed, request, args_schema)}
         case _:
             pass
     try:
         return _DECISION.validate_python(one)
     except ValidationError as error:
         raise Unclear("; ".join(describe(each) for each in error.errors(include_url=False))) from None
+
+
+def _edited(changed: Any, request: Request, args_schema: Mapping[str, Any]) -> dict[str, Any]:
+    if request.kind == "plan":
+        wanted = changed.get("plan", changed) if isinstance(changed, Mapping) else changed
+        return {"plan": wanted}
+    if not isinstance(changed, Mapping):
+        return {"args": changed}
+    return {"args": {name: _as_typed(value, args_schema.get("properties", {}).get(name), args_schema) for name, value in changed.items()}}
+
+
+def _as_typed(value: Any, schema: Any, root: Mapping[str, Any]) -> Any:
+    """Agent Inbox sends each edited value as a text. Where the schema knows no text there, the text is read as JSON."""
+    wanted = types(root, schema)
+    if not isinstance(value, str) or wanted is None or "string" in wanted:
+        return value
+    try:
+        return json.loads(value)
+    except json.JSONDecodeError:
+        return value  # validation says what is wrong with it
 
 
 def _text(text: str, request: Request) -> Decision:

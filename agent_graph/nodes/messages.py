@@ -51,7 +51,9 @@ def text_of(content: Any) -> str:
 
 def plan_message(run_id: RunId, plan: Plan) -> dict[str, Any]:
     head = f"Plan, version {plan.version}" + (f" ({plan.reason})" if plan.reason else "") + ":"
-    lines = [f"{number}. {step.description or step.id} — {step.tool or step.kind}" for number, step in enumerate(plan.steps[:MOST_STEPS], 1)]
+    lines = [
+        f"{number}. {step.description or step.id} — {step.tool or step.kind}" for number, step in enumerate(plan.steps[:MOST_STEPS], 1)
+    ]
     if len(plan.steps) > MOST_STEPS:
         lines.append(f"… and {len(plan.steps) - MOST_STEPS} more steps")
     return _message(f"{run_id}:plan:{plan.version}", "\n".join([head, "", *lines]))

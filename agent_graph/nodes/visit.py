@@ -165,4 +165,6 @@ def _find_or_make(deps: Deps, state: State, thread_id: str, namespace: str) -> R
     goal = Goal.of(given)
     goal = goal.model_copy(update={"principal": deps.principal or goal.principal})
     goal = deps.planner.complete(goal.model_copy(update={"params": {**goal.params, **state.get("params", {})}}))
-    return deps.store.runs.create(RunId(new_id()), goal, thread_id=thread_id, checkpoint_ns=namespace, planner=deps.planner.name, policy=deps.rules.policy.name)
+    return deps.store.runs.create(
+        RunId(new_id()), goal, thread_id=thread_id, checkpoint_ns=namespace, planner=deps.planner.name, policy=deps.rules.policy.name
+    )

@@ -86,9 +86,7 @@ def test_files_are_readable_for_their_owner_only(tmp_path: Path) -> None:
     with AgentGraph([read], store=store) as agent:
         agent.run(plan=Plan(goal="read", steps=(Step(id="a", tool="read"),)))
         assert (store.parent.stat().st_mode & 0o777) == 0o700
-        assert {path.name: oct(path.stat().st_mode & 0o777) for path in store.parent.iterdir()} == {
-            name: "0o600" for name in ("runs.db", "runs.db-wal", "runs.db-shm")
-        }
+        assert {path.name: oct(path.stat().st_mode & 0o777) for path in store.parent.iterdir()} == dict.fromkeys(("runs.db", "runs.db-wal", "runs.db-shm"), "0o600")
 
 
 def test_a_policy_that_denies_is_asked_again_at_the_call(store_path: Path) -> None:
@@ -106,7 +104,9 @@ def test_a_policy_that_denies_is_asked_again_at_the_call(store_path: Path) -> No
     def amount() -> int:
         return 3
 
-    plan = Plan(goal="pay", steps=(Step(id="amount", tool="amount"), Step(id="pay", tool="pay", args={"n": {"$ref": "steps.amount.output"}})))
+    plan = Plan(
+        goal="pay", steps=(Step(id="amount", tool="amount"), Step(id="pay", tool="pay", args={"n": {"$ref": "steps.amount.output"}}))
+    )
     with AgentGraph([pay, amount], store=store_path) as agent:
         run = agent.run(plan=plan)
         assert run.status == "paused"

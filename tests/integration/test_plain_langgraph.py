@@ -43,7 +43,10 @@ def send(text: str) -> str:
 def plan(name: str) -> Plan:
     return Plan(
         goal="send",
-        steps=(Step(id="fetch", tool="fetch", args={"name": name}), Step(id="send", tool="send", args={"text": {"$ref": "steps.fetch.output"}})),
+        steps=(
+            Step(id="fetch", tool="fetch", args={"name": name}),
+            Step(id="send", tool="send", args={"text": {"$ref": "steps.fetch.output"}}),
+        ),
     )
 
 
@@ -112,8 +115,12 @@ def test_invoke_inside_a_running_loop(agent: AgentGraph) -> None:
 
 
 def test_stream_shows_steps_as_custom_events_and_nodes_as_updates(agent: AgentGraph) -> None:
-    seen = list(agent.graph.stream({"goal": "a"}, thread(), stream_mode=["custom", "updates"]))
-    steps = [(event["kind"], event["step_id"]) for mode, event in seen if mode == "custom" and "step_id" in event and event["kind"].startswith("step")]
+    seen: list[Any] = list(agent.graph.stream({"goal": "a"}, thread(), stream_mode=["custom", "updates"]))
+    steps = [
+        (event["kind"], event["step_id"])
+        for mode, event in seen
+        if mode == "custom" and "step_id" in event and event["kind"].startswith("step")
+    ]
     assert steps == [("step_started", "fetch"), ("step_finished", "fetch")]
     nodes = [next(iter(update)) for mode, update in seen if mode == "updates"]
     assert nodes == ["plan", "validate", "execute", "observe", "__interrupt__"]
@@ -152,7 +159,8 @@ def test_an_old_checkpoint_does_nothing_again(agent: AgentGraph) -> None:
     agent.graph.invoke({"goal": "a"}, thread())
     gate = agent.graph.get_state(thread()).config
     agent.graph.invoke(Command(resume=YES), thread())
-    for value in (None, Command(resume=YES), Command(resume={"decisions": [{"type": "reject"}]})):
+    answers: list[Any] = [None, Command(resume=YES), Command(resume={"decisions": [{"type": "reject"}]})]
+    for value in answers:
         agent.graph.invoke(value, gate)
     assert SENT == ["text of a"]
     (run,) = agent.runs()

@@ -178,8 +178,9 @@ def test_ask_lets_a_person_try_again_or_give_up(tmp_path: Path) -> None:
         assert (done.status, done.requests[0].kind) == ("paused", "question")
         done = agent.resume(done, Approve())
         assert (done.status, CALLS) == ("paused", ["a", "a"])
-        done = agent.resume(done, Reject(reason="enough", stop=True))
-        assert (done.status, done.error.code) == ("failed", "rejected")
+        given_up = agent.resume(done, Reject(reason="enough", stop=True))
+        assert given_up.error is not None
+        assert (given_up.status, given_up.error.code) == ("failed", "rejected")
 
 
 def test_unmet_criteria_are_a_failure_with_the_values_that_were_seen(tmp_path: Path) -> None:
