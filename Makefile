@@ -5,19 +5,25 @@
 VENV := .venv
 CONSTRAINTS := constraints.txt
 PYTEST_ARGS :=
+STUDIO_ARGS :=
 # PYTHON is taken from the environment or the command line; empty means: the first of these that is new enough.
 CANDIDATES := $(if $(PYTHON),$(PYTHON),python3 python3.14 python3.13 python3.12 python3.11)
 
 # What another project left in the environment must not leak into this one.
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
-.PHONY: help demo test check format constraints clean
+.PHONY: help demo studio test check format constraints clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 demo: $(VENV)/.runtime ## investigate a real incident, from the plan to the ticket; no key, no network
 	@$(VENV)/bin/agent-graph demo
+
+# More than one at a time, which is langgraph's default: a slow run would keep every other from its gate.
+studio: $(VENV)/.studio ## the graph in LangGraph Studio, with the same runs; no key (docs/studio.md)
+	@LANGSMITH_TRACING=$${LANGSMITH_TRACING:-false} LANGGRAPH_CLI_NO_ANALYTICS=1 \
+		$(VENV)/bin/langgraph dev --no-browser --n-jobs-per-worker 10 --config langgraph.json $(STUDIO_ARGS)
 
 # Not `python -m pytest`: that puts the root on sys.path, where the links nodes, tools and checkpoints are.
 test: $(VENV)/.dev ## all tests, offline; ends with what was not run because a program is absent
@@ -50,7 +56,7 @@ clean: ## remove the environment and caches; runs under .agent-graph/ are yours 
 	find agent_graph tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # ── the virtual environment ───────────────────────────────────────────────────────────────────────────────────────────
-# Two stamps, each written last, so that half an environment is never taken for a whole one: the demo does not wait for mypy.
+# Three stamps, each written last, so that half an environment is never taken for a whole one: the demo does not wait for mypy.
 
 # uv makes environments without pip, so the environment itself says who made it.
 INSTALL = if [ -x $(VENV)/bin/pip ]; then set -- $(VENV)/bin/python -m pip install -q --disable-pip-version-check; \
@@ -82,6 +88,11 @@ $(VENV)/.runtime: pyproject.toml $(CONSTRAINTS)
 	@$(INSTALL) -e .
 	@touch $@
 
-$(VENV)/.dev: $(VENV)/.runtime
+# Its tests start the real server, so the development environment has it, too.
+$(VENV)/.studio: $(VENV)/.runtime
+	@$(INSTALL) -e '.[studio]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.studio
 	@$(INSTALL) -e '.[dev]'
 	@touch $@

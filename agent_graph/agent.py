@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import inspect
-import queue
-import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
-from langgraph.types import Command
-
 from agent_graph.checkpoints.leases import new_owner
 from agent_graph.checkpoints.store import DEFAULT_PATH, SqliteStore
-from agent_graph.deps import DRIVE, Deps, Drive
+from agent_graph.deps import Deps
+from agent_graph.driver import Driver
 from agent_graph.errors import AmbiguousDecision, InvalidDecision, InvalidPlan, NothingPending, RunFinished, UsageError
-from agent_graph.events import Event, RunStarted
+from agent_graph.events import Event
 from agent_graph.execution.results import Results
 from agent_graph.graph import Graph, build_graph
 from agent_graph.identity import RunId, new_id
 from agent_graph.nodes.edits import check_edit, edited_plan
-from agent_graph.nodes.gate import RECORDED, Unclear, fit
+from agent_graph.nodes.gate import Unclear, fit
 from agent_graph.nodes.plan import plan_made
 from agent_graph.plan import Blueprint, Goal, Plan
 from agent_graph.planners.blueprint import BlueprintPlanner, StaticPlanner
@@ -37,7 +32,7 @@ from agent_graph.ports import Clock, Planner, PlanningContext, Store, SystemCloc
 from agent_graph.records import RunRecord
 from agent_graph.runs import read_run
 from agent_graph.state import Run, RunStatus
-from agent_graph.threads import on_own_thread, start
+from agent_graph.threads import on_own_thread
 from agent_graph.tools.registry import ToolRegistry
 from agent_graph.trace.diagnosis import diagnose
 from agent_graph.verdicts import Approve, Decision, Edit, Reject, Request, Resolve, Respond
@@ -48,9 +43,6 @@ OnWaiting = Callable[[Run], Any]
 
 HOOK_ATTEMPTS = 3
 """How many senseless answers in a row an ``on_waiting`` hook may give before its run is left paused."""
-
-RECURSION_LIMIT = 10_000
-"""Supersteps of one drive. Our own bounds end a run long before."""
 
 
 class AgentGraph:
@@ -88,6 +80,7 @@ class AgentGraph:
             store=self.store,
             clock=self.clock,
         )
+        self._driver = Driver(self.deps, lambda: self.graph)
 
     @cached_property
     def graph(self) -> Graph:
@@ -148,7 +141,7 @@ class AgentGraph:
         metadata: dict[str, Any] | None = None,
     ) -> Iterator[Event]:
         """As ``run``, event by event; each carries the ``run_id``. Leaving the loop early stops the run, which can be resumed."""
-        return self._drive(self._create(goal, params, plan, run_id, principal, metadata))
+        return self._driver.drive(self._create(goal, params, plan, run_id, principal, metadata))
 
     async def astream(
         self,
@@ -162,7 +155,7 @@ class AgentGraph:
     ) -> AsyncIterator[Event]:
         """As ``stream``, for async callers."""
         created = await on_own_thread(self._create, goal, params, plan, run_id, principal, metadata)
-        async with contextlib.aclosing(self._adrive(created)) as events:
+        async with contextlib.aclosing(self._driver.adrive(created)) as events:
             async for event in events:
                 yield event
 
@@ -186,12 +179,12 @@ class AgentGraph:
 
     def stream_resume(self, run: str | Run, decision: Decisions = None, *, by: str | None = None) -> Iterator[Event]:
         """As ``resume``, event by event."""
-        return self._drive(self._decide(run, decision, by))
+        return self._driver.drive(self._decide(run, decision, by))
 
     async def astream_resume(self, run: str | Run, decision: Decisions = None, *, by: str | None = None) -> AsyncIterator[Event]:
         """As ``aresume``, event by event."""
         run_id = await on_own_thread(self._decide, run, decision, by)
-        async with contextlib.aclosing(self._adrive(run_id)) as events:
+        async with contextlib.aclosing(self._driver.adrive(run_id)) as events:
             async for event in events:
                 yield event
 
@@ -298,132 +291,65 @@ class AgentGraph:
         frozen = Results(self.store, record.id, current.plan, Dataflow.of(current.plan)).frozen()
         check_edit(edited_plan(current.plan, edit, request, current.plan.version + 1), self.deps.rules, record.id, frozen)
 
-    # ── driving ───────────────────────────────────────────────────────────────────────────────────────────────────────
-
-    def _begin(self, run_id: RunId, emit: Callable[[Event], None], loop: asyncio.AbstractEventLoop | None) -> Drive:
-        record = self.store.runs.get(run_id)
-        if record.checkpoint_ns:
-            raise UsageError(
-                f"run {run_id} is part of a larger graph; decisions are on record, and that graph goes on with: "
-                f"graph.invoke(Command(resume=…), {{'configurable': {{'thread_id': {record.thread_id!r}}}}})"
-            )
-        lease = self.store.leases.acquire(run_id, new_owner())
-        drive = Drive(lease=lease, emit=emit, loop=loop)
-        self.deps.drives[drive.id] = drive
-        return drive
-
-    def _go(self, drive: Drive) -> None:
-        """One drive of the graph, on a thread of its own. The lease is held to its end."""
-        run_id = drive.lease.run_id
-        try:
-            config: Any = {
-                "configurable": {"thread_id": self.store.runs.get(run_id).thread_id, DRIVE: drive.id},
-                "recursion_limit": RECURSION_LIMIT,
-            }
-            pending = self.graph.get_state(config).interrupts
-            self._announce(drive, resumed=bool(pending) or self.store.runs.plan(run_id) is not None)
-            # Without a pending interrupt the graph is entered anew: its first nodes find in the ledger what is done and pass over it.
-            value: Any = (
-                Command(resume={pending[0].id: {RECORDED: True}})
-                if pending and self.store.approvals.decided(run_id)
-                else {"run_id": run_id, "goal": self.store.runs.get(run_id).goal.text}
-            )
-            self.graph.invoke(value, config, durability="sync")
-        finally:
-            self.deps.drives.pop(drive.id, None)
-            self.store.leases.release(drive.lease)
-
-    def _announce(self, drive: Drive, *, resumed: bool) -> None:
-        run_id = drive.lease.run_id
-        event = RunStarted(run_id=run_id, at=self.clock.now(), goal=self.store.runs.get(run_id).goal.text, resumed=resumed)
-        drive.emit(event)
-        self.store.events.add(event)
-        current = self.store.runs.plan(run_id)
-        if current is not None:
-            drive.emit(plan_made(current.plan, run_id, event.at))  # whoever watches from here on needs the plan, too
-
-    def _drive(self, run_id: RunId) -> Iterator[Event]:
-        """Events of one drive. The graph runs on a thread of its own, so that Ctrl-C reaches this one at once."""
-        events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
-        drive = self._begin(run_id, events.put, None)
-        work = start(self._go, drive)
-        work.add_done_callback(lambda _: events.put(None))
-        try:
-            while (event := _next(events)) is not None:
-                yield event
-        except BaseException:
-            drive.stop.set()
-            _wait(work)
-            raise
-        _raise_failure(work)
-
-    async def _adrive(self, run_id: RunId) -> AsyncGenerator[Event]:
-        loop = asyncio.get_running_loop()
-        events: asyncio.Queue[Event | None] = asyncio.Queue()
-
-        def put(event: Event | None) -> None:
-            with contextlib.suppress(RuntimeError):  # the loop has been closed under us
-                loop.call_soon_threadsafe(events.put_nowait, event)
-
-        drive = await on_own_thread(self._begin, run_id, put, loop)
-        work = start(self._go, drive)
-        work.add_done_callback(lambda _: put(None))
-        try:
-            while (event := await events.get()) is not None:
-                yield event
-        except BaseException:
-            drive.stop.set()
-            while not work.done():
-                with contextlib.suppress(asyncio.CancelledError):
-                    await asyncio.wait([asyncio.wrap_future(work)])
-            raise
-        _raise_failure(work)
+    # ── to the end, or to a gate that nobody answers ──────────────────────────────────────────────────────────────────
 
     def _to_the_end(self, run_id: RunId) -> Run:
-        """Drive, and let the hook answer while it has sensible answers."""
-        senseless = 0
+        hook = _Hook(self)
         while True:
-            for _ in self._drive(run_id):
+            for _ in self._driver.drive(run_id):
                 pass
             run = read_run(self.store, run_id)
-            while run.status == "paused" and self.on_waiting is not None:
-                decision = self.on_waiting(run)
+            while hook.wants(run):
+                decision = hook.ask(run)
                 if inspect.isawaitable(decision):
                     raise UsageError("on_waiting is a coroutine function; use arun and aresume with it")
-                if decision is None:
-                    return run
-                try:
-                    self._decide(run, decision, None)
+                if hook.takes(run, decision):
                     break
-                except InvalidDecision:
-                    senseless += 1
-                    if senseless == HOOK_ATTEMPTS:
-                        return run
             else:
                 return run
 
     async def _to_the_end_async(self, run_id: RunId) -> Run:
-        senseless = 0
+        hook = _Hook(self)
         while True:
-            async with contextlib.aclosing(self._adrive(run_id)) as events:
+            async with contextlib.aclosing(self._driver.adrive(run_id)) as events:
                 async for _ in events:
                     pass
             run = await on_own_thread(read_run, self.store, run_id)
-            while run.status == "paused" and self.on_waiting is not None:
-                decision = self.on_waiting(run)
+            while hook.wants(run):
+                decision = hook.ask(run)
                 if inspect.isawaitable(decision):
                     decision = await decision
-                if decision is None:
-                    return run
-                try:
-                    await on_own_thread(self._decide, run, decision, None)
+                if await on_own_thread(hook.takes, run, decision):
                     break
-                except InvalidDecision:
-                    senseless += 1
-                    if senseless == HOOK_ATTEMPTS:
-                        return run
             else:
                 return run
+
+
+class _Hook:
+    """``on_waiting`` during one call of ``run`` or ``resume``: it is asked until it declines, or has given too many senseless answers."""
+
+    def __init__(self, agent: AgentGraph) -> None:
+        self._agent = agent
+        self._left = HOOK_ATTEMPTS
+
+    def wants(self, run: Run) -> bool:
+        return run.status == "paused" and self._agent.on_waiting is not None and self._left > 0
+
+    def ask(self, run: Run) -> Any:
+        assert self._agent.on_waiting is not None  # noqa: S101  # wants() has looked
+        return self._agent.on_waiting(run)
+
+    def takes(self, run: Run, decision: Any) -> bool:
+        """Record the decision. False: there was none, or it made no sense."""
+        if decision is None:
+            self._left = 0
+            return False
+        try:
+            self._agent._decide(run, decision, None)
+        except InvalidDecision:
+            self._left -= 1
+            return False
+        return True
 
 
 class _NoPlanner:
@@ -465,25 +391,3 @@ def _address(run_id: RunId, decision: Decisions, waiting: list[Request], shown: 
         listed = "\n".join(f"  {request}" for request in waiting)
         raise AmbiguousDecision(f"{len(waiting)} requests of run {run_id} wait; say which, as {{request_id: decision}}:\n{listed}")
     return {waiting[0].id: decision}
-
-
-def _next(events: queue.SimpleQueue[Event | None]) -> Event | None:
-    while True:
-        try:
-            return events.get(timeout=0.5)  # on Windows a wait without end is deaf to Ctrl-C
-        except queue.Empty:
-            continue
-
-
-def _wait(work: Future[Any]) -> None:
-    """Until the calls in flight are recorded. A second Ctrl-C gives up waiting; what was in flight is settled at the next resume."""
-    finished = threading.Event()
-    work.add_done_callback(lambda _: finished.set())
-    while not finished.wait(0.5):
-        pass
-
-
-def _raise_failure(work: Future[Any]) -> None:
-    error = work.exception()
-    if error is not None:
-        raise error

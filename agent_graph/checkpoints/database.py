@@ -10,6 +10,7 @@ import contextlib
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
@@ -63,7 +64,7 @@ class Database:
         try:
             self._connection.row_factory = sqlite3.Row
             refuse_foreign(self._connection, self.path)
-            self._connection.execute("PRAGMA journal_mode = WAL")
+            _use_wal(self._connection)
             self._connection.execute("PRAGMA foreign_keys = ON")
             migrate(self._connection, self.path)
         except sqlite3.Error as error:
@@ -176,6 +177,20 @@ class Database:
     def row(self, sql: str, values: Sequence[Any] | dict[str, Any] = ()) -> sqlite3.Row | None:
         found = self.rows(sql, values)
         return found[0] if found else None
+
+
+def _use_wal(connection: sqlite3.Connection) -> None:
+    """The switch needs the file for itself, and unlike for a write SQLite does not wait: another process may be making the store too."""
+    until = time.monotonic() + BUSY_TIMEOUT
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() >= until:
+                raise
+            time.sleep(0.005)
+        else:
+            return
 
 
 def _prepare(path: Path, *, must_exist: bool) -> None:

@@ -45,7 +45,9 @@ def normalise(value: Any, limit: int) -> tuple[Any, str | None]:
 
 def _depth(value: Any) -> int:
     depth, level = 0, [value]
-    while level := [item for each in level if isinstance(each, dict | list) for item in (each.values() if isinstance(each, dict) else each)]:
+    while level := [
+        item for each in level if isinstance(each, dict | list) for item in (each.values() if isinstance(each, dict) else each)
+    ]:
         depth += 1
     return depth
 

@@ -19,8 +19,9 @@ from agent_graph.checkpoints.leases import DURATION
 from agent_graph.errors import Interrupted, UsageError
 from agent_graph.events import StepFinished, Waiting
 from agent_graph.execution.context import RunContext
+from agent_graph.execution.outcome import Outcome, Prepared, Raised, Reply, Returned, TimedOut, Waits
 from agent_graph.execution.results import Results
-from agent_graph.execution.step import Outcome, Pipeline, Prepared, Raised, Reply, Returned, TimedOut, Waits
+from agent_graph.execution.step import Pipeline
 from agent_graph.plan import Step
 from agent_graph.records import Standing
 from agent_graph.threads import BackgroundLoop, run_coroutine
@@ -301,7 +302,7 @@ class Execution:
 
     def _late(self, prepared: Prepared, reply: Reply) -> None:
         came = "an answer" if isinstance(reply, Returned) else "an error"
-        self._pipeline.note(prepared.step.id, f"{came} came after the deadline; the step had been settled without it")
+        self._pipeline.judging.note(prepared.step.id, f"{came} came after the deadline; the step had been settled without it")
 
     def _patience(self) -> float:
         """Seconds until somebody must be looked at."""

@@ -1,0 +1,161 @@
+"""The card that a person decides by: what, why, risk, the exact arguments, and what the decision is bound to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.panel import Panel
+from rich.text import Text
+
+from agent_graph.cli.output import Out
+from agent_graph.cli.program import command
+from agent_graph.plan import Plan, Risk, Step
+from agent_graph.state import Run
+from agent_graph.trace.render import value_lines, when
+from agent_graph.trace.visible import visible, visible_lines
+from agent_graph.verdicts import Request
+
+MOST_STEPS = 40
+"""Steps of a plan that a card lists; calls that a yes covers are always listed in full."""
+
+RISK_STYLES: dict[Risk, str] = {"read_only": "green", "write": "yellow"}
+"""All others are red."""
+
+Line = tuple[str, str]
+"""A text and its style."""
+
+
+def show_card(out: Out, run: Run, request: Request, more: int) -> None:
+    """``more``: how many further requests wait."""
+    lines = list(card(run, request, more))
+    if out.terminal:
+        body = Text("\n").join(Text(text, style=style) for text, style in lines)
+        out.console.print(Panel(body, title=Text(title(request)), title_align="left", border_style="yellow", width=out.width))
+        return
+    out.say()
+    out.say(f"── {title(request)} ──" if out.unicode else f"-- {title(request)} --")
+    for text, _ in lines:
+        out.say(text)
+
+
+def title(request: Request) -> str:
+    match request.kind:
+        case "plan":
+            return "May this plan run?"
+        case "step":
+            return "May this call be made?"
+        case "in_doubt":
+            return "Did this happen?"
+        case "question":
+            return "Try it again?" if request.choices_are_verbs else "A question"
+
+
+def card(run: Run, request: Request, more: int) -> Iterator[Line]:
+    if request.problem:
+        yield f"The last answer was not taken: {visible(request.problem)}", "bold red"
+    yield from _what(run, request)
+    yield from _fact("why", request.reason)
+    if request.risk is not None:
+        yield f"{'risk':<9} {request.risk}", RISK_STYLES.get(request.risk, "bold red")
+    yield from _call(request)
+    yield from _plan(run.plan, request)
+    yield from _binding(request)
+    if more:
+        yield f"{'then':<9} {more} more wait{'s' if more == 1 else ''} for an answer", "bold"
+
+
+def _fact(name: str, value: object, style: str = "") -> Iterator[Line]:
+    if value:
+        first, *rest = visible_lines(value)
+        yield f"{name:<9} {first}", style
+        for line in rest:
+            yield f"{'':<9} │ {line}", style
+
+
+def _what(run: Run, request: Request) -> Iterator[Line]:
+    step = run.plan.by_id.get(request.step_id or "") if run.plan is not None else None
+    match request.kind:
+        case "plan":
+            yield from _fact("goal", run.goal.text, "bold")
+            if request.calls:
+                yield f"{'covers':<9} a yes covers the plan and {_count(len(request.calls), 'call')}, once each", ""
+        case "question":
+            yield from _fact("question", request.question, "bold")
+            for number, choice in enumerate(request.choices, 1):
+                yield f"{'':<9} {number}. {visible(choice)}", ""
+        case "in_doubt":
+            begun = f"begun {when(request.sent_at)}; " if request.sent_at else ""
+            yield f"{'what':<9} {visible(request.tool)}: {begun}whether it happened is not known", "bold"
+        case "step":
+            yield from _fact("what", step.description if step is not None and step.description else request.tool, "bold")
+    if request.step_id:
+        yield from _fact("step", request.step_id)
+
+
+def _call(request: Request) -> Iterator[Line]:
+    if request.tool and not request.choices_are_verbs:
+        recovery = f"  ({request.recovery})" if request.recovery else ""
+        yield f"{'tool':<9} {visible(request.tool)}{recovery}", ""
+    if request.args is not None:
+        yield "arguments" if request.args else f"{'arguments':<9} none", ""
+        if request.args:
+            for line in value_lines(request.args, "  "):
+                yield line, "cyan"
+    for call in request.calls:
+        yield f"call      {visible(call.tool)}  in step {visible(call.step_id)}  ({call.risk})", RISK_STYLES.get(call.risk, "bold red")
+        for line in value_lines(call.args, "    ") if call.args else ("    no arguments",):
+            yield line, "cyan"
+
+
+def _plan(plan: Plan | None, request: Request) -> Iterator[Line]:
+    if request.kind != "plan" or plan is None:
+        return
+    yield f"{'plan':<9} version {request.plan_version}, {_count(len(plan.steps), 'step')}", ""
+    widest = max((len(step.id) for step in plan.steps[:MOST_STEPS]), default=0)
+    for step in plan.steps[:MOST_STEPS]:
+        yield f"    {step.id:<{widest}}  {visible(_does(step))}", ""
+    if len(plan.steps) > MOST_STEPS:
+        yield f"    … and {len(plan.steps) - MOST_STEPS} more; all of them: {command('show', request.run_id)}", ""
+
+
+def _does(step: Step) -> str:
+    said = step.tool or f"{step.kind}: {getattr(step, step.kind)}"
+    return f"{said}  {step.description}" if step.description else said
+
+
+def _binding(request: Request) -> Iterator[Line]:
+    yield f"{'asked':<9} {when(request.asked)}" + (f", expires {when(request.expires)}" if request.expires else ""), "dim"
+    if request.idempotency_key:
+        yield f"{'key':<9} {visible(request.idempotency_key)}", "dim"
+    yield f"{'digest':<9} {request.digest}", "dim"
+    yield f"{'request':<9} {request.id}", "dim"
+    yield f"{'run':<9} {request.run_id}", "dim"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' if number != 1 else ''}"
+
+
+def how_to_answer(run: Run, store: str) -> list[str]:
+    """The commands that answer what waits, from any process."""
+    lines: list[str] = []
+    for request in run.requests:
+        which = ("--request", request.id[:8]) if len(run.requests) > 1 else ()
+        if which:
+            lines.append(f"  # {title(request)} {visible(request.tool or request.question or '')}")
+        for words, meaning in _answers(request):
+            lines.append(f"  {command('resume', run.id, *which, *words, store=store)}" + (f"    # {meaning}" if meaning else ""))
+    return lines
+
+
+def _answers(request: Request) -> list[tuple[tuple[str, ...], str]]:
+    match request.kind:
+        case "in_doubt":
+            return [(("--landed",), "it happened"), (("--absent",), "it did not; it is safe to call again")]
+        case "question" if not request.choices_are_verbs:
+            return [(("--answer", request.choices[0] if request.choices else "TEXT"), "")]
+        case "question":
+            return [(("--approve",), "try it again"), (("--reject", "REASON"), "give it up")]
+        case "plan" | "step":
+            edited = "another plan, as YAML or JSON" if request.kind == "plan" else "other arguments, as YAML or JSON"
+            return [(("--approve",), ""), (("--edit", "FILE"), edited), (("--reject", "REASON"), "")]

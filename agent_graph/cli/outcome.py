@@ -1,0 +1,110 @@
+"""How a run stands, at the end of a command and in ``show``: what came of it, what waits, what to do now."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from agent_graph.cli.card import how_to_answer, show_card
+from agent_graph.cli.output import Out
+from agent_graph.cli.program import command
+from agent_graph.state import Run, RunStatus
+from agent_graph.trace.render import seconds, value_lines
+from agent_graph.trace.visible import visible
+from agent_graph.verdicts import Cause, Diagnosis
+
+SUCCEEDED, FAILED, USAGE, PAUSED, BUSY, INTERRUPTED = 0, 1, 2, 3, 4, 130
+"""Exit codes."""
+
+EXIT: dict[RunStatus, int] = {
+    "succeeded": SUCCEEDED,
+    "failed": FAILED,
+    "cancelled": FAILED,
+    "paused": PAUSED,
+    "running": BUSY,
+    "interrupted": INTERRUPTED,
+}
+
+STYLES: dict[RunStatus, str] = {
+    "succeeded": "bold green",
+    "failed": "bold red",
+    "cancelled": "bold",
+    "paused": "bold yellow",
+    "running": "bold blue",
+    "interrupted": "bold yellow",
+}
+
+ADVICE: dict[Cause, str] = {
+    "plan": "change the plan or the blueprint, check it with: agent-graph validate, and run it again",
+    "execution": "look at the trace; if the cause is not yours, it is a bug of agent-graph",
+    "tool": "look at what the tool said; when its system is well again, run it again",
+    "policy": "the policy forbids this; ask whoever keeps it, or reach the goal another way",
+    "human": "nothing to repair: a person decided so; start another run when it is wanted after all",
+    "budget": "a bound was reached; make the goal smaller, or raise the limit",
+}
+"""By who or what is to blame: what to do now."""
+
+
+def report_outcome(out: Out, run: Run, store: str, *, cards: bool = True) -> int:
+    """Say how the run stands after a command drove it; the exit code."""
+    if out.json:
+        out.document(run)
+        return EXIT[run.status]
+    match run.status:
+        case "succeeded":
+            out.say(f"succeeded in {seconds(run.updated - run.created)}", STYLES["succeeded"])
+            say_answer(out, run.answer)
+        case "failed" | "cancelled":
+            say_diagnosis(out, run, store)
+        case "paused":
+            say_waiting(out, run, store, cards=cards)
+        case "interrupted":
+            say_resumable(out, run.id, store)
+        case "running":
+            out.say(f"run {run.id} is being driven by {visible(run.owner or 'another process')}", STYLES["running"])
+    return EXIT[run.status]
+
+
+def say_answer(out: Out, answer: Any) -> None:
+    """A text as it reads; of a structure, its entries, with a ``report`` at the end as text."""
+    if answer is None:
+        return
+    report = answer.get("report") if isinstance(answer, Mapping) else None
+    if isinstance(answer, str):
+        out.text(answer)
+    elif isinstance(answer, Mapping):
+        for line in value_lines({key: value for key, value in answer.items() if not (key == "report" and isinstance(report, str))}):
+            out.say(line)
+        if isinstance(report, str):
+            out.say()
+            out.text(report)
+    else:
+        for line in value_lines(answer):
+            out.say(line)
+
+
+def say_diagnosis(out: Out, run: Run, store: str) -> None:
+    error = run.error or Diagnosis(code="unknown", cause="execution", message="no reason is recorded")
+    took = seconds(run.updated - run.created)
+    out.say(f"{run.status} after {took}: [{error.code}] {visible(error.message)}", STYLES[run.status])
+    out.say(f"  cause: {error.cause}" + (f", at step {visible(error.step_id)}" if error.step_id else ""))
+    out.say(f"  what to do: {ADVICE[error.cause]}")
+    out.say(f"  the whole story: {command('trace', run.id, store=store)}")
+    if run.answer is not None:
+        out.say("as far as it came:")
+        say_answer(out, run.answer)
+
+
+def say_waiting(out: Out, run: Run, store: str, *, cards: bool = True) -> None:
+    if cards:
+        for index, request in enumerate(run.requests):
+            show_card(out, run, request, more=len(run.requests) - 1 - index)
+        out.say()
+    out.say(f"run {run.id} waits for a person; it goes on from any process:", STYLES["paused"])
+    for line in how_to_answer(run, store):
+        out.say(line)
+
+
+def say_resumable(out: Out, run_id: str, store: str) -> None:
+    out.say(f"run {run_id} was interrupted; finished steps are not run again. It goes on with:", STYLES["interrupted"])
+    out.say(f"  {command('resume', run_id, store=store)}")

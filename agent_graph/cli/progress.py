@@ -1,0 +1,168 @@
+"""What is seen of a run while it runs: a checklist that changes in place on a terminal, lines where it is piped, nothing for a program."""
+
+from __future__ import annotations
+
+import time
+from typing import Protocol, Self
+
+from rich.console import Group, RenderableType
+from rich.live import Live
+from rich.text import Text
+
+from agent_graph.cli.checklist import Style, rows, summary
+from agent_graph.cli.output import Out
+from agent_graph.events import Decided, Done, Event, IssueFound, Observed, PlanMade, Replanned, RunStarted, StepFinished, StepStarted
+from agent_graph.trace.checklist import Checklist
+from agent_graph.trace.render import details, seconds
+from agent_graph.trace.visible import clipped, visible
+
+MOST_LISTED = 40
+"""Steps of a plan that are listed in lines."""
+
+
+class Progress(Protocol):
+    stopping: bool
+    """Set when the person has pressed Ctrl-C: what is in flight is waited for."""
+
+    def see(self, event: Event) -> None: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(self, *_: object) -> None: ...
+
+
+def progress(out: Out, checklist: Checklist) -> Progress:
+    if out.json:
+        return Nothing()
+    return OnTerminal(out, checklist) if out.terminal else Lines(out, checklist)
+
+
+class Nothing:
+    stopping = False
+
+    def see(self, event: Event) -> None:
+        pass
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+class Lines:
+    """One line per event, in the order in which they came."""
+
+    stopping = False
+
+    def __init__(self, out: Out, checklist: Checklist) -> None:
+        self._out = out
+        self._checklist = checklist
+        self._began: float | None = None
+        self._listed = checklist.version
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def see(self, event: Event) -> None:
+        self._checklist.see(event)
+        if self._began is None:
+            self._began = event.at
+        match event:
+            case RunStarted():
+                self._out.say(f"run {event.run_id}: {details(event)}")
+            case PlanMade():
+                self._plan(event)
+            case StepStarted():
+                self._line(event, "started", event.step_id, details(event))
+            case StepFinished():
+                self._line(event, event.status, event.step_id, details(event).removeprefix(event.status).lstrip(", "))
+            case Observed() if event.next != "replan" and not event.deviations:
+                pass  # that the next step is the next one goes without saying
+            case IssueFound():
+                self._line(event, event.severity, event.step_id or "", details(event).removeprefix(event.severity).lstrip())
+            case Done():
+                pass  # what follows says it at length
+            case Decided():
+                self._line(event, "decided", event.step_id or "", details(event))
+            case _:
+                self._line(event, event.kind.replace("_", " "), getattr(event, "step_id", None) or "", details(event))
+
+    def _line(self, event: Event, what: str, step: str, said: str) -> None:
+        since = event.at - (self._began or event.at)
+        self._out.say(f"  {since:8.2f} s  {what:<10}  {visible(step):<12}  {said}".rstrip())
+
+    def _plan(self, event: PlanMade) -> None:
+        done = self._checklist.counts["succeeded"]
+        said = f"{len(event.steps)} step{'s' if len(event.steps) != 1 else ''}" + (f", {done} done before" if done else "")
+        why = f": {visible(event.reason)}" if isinstance(event, Replanned) and event.reason else ""
+        self._out.say(f"plan version {event.version}, {said}{why}")
+        if event.version == self._listed:
+            return
+        self._listed = event.version
+        items = list(self._checklist.items.values())
+        ids = max((len(item.id) for item in items[:MOST_LISTED]), default=0)
+        whats = max((len(item.what) for item in items[:MOST_LISTED]), default=0)
+        for item in items[:MOST_LISTED]:
+            self._out.say(f"  {item.id:<{ids}}  {clipped(item.what, 40):<{min(whats, 40)}}  {visible(item.description)}".rstrip())
+        if len(items) > MOST_LISTED:
+            self._out.say(f"  … and {len(items) - MOST_LISTED} more")
+
+
+class OnTerminal:
+    """The plan as a checklist, drawn anew a few times a second; its last state stays on the screen."""
+
+    def __init__(self, out: Out, checklist: Checklist) -> None:
+        self.stopping = False
+        self._out = out
+        self._checklist = checklist
+        self._goal = ""
+        self._began = time.time()
+        self._over = False
+        self._live = Live(get_renderable=self._picture, console=out.console, refresh_per_second=8, vertical_overflow="crop")
+
+    def __enter__(self) -> Self:
+        self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over = True
+        self._live.stop()
+
+    def see(self, event: Event) -> None:
+        self._checklist.see(event)
+        match event:
+            case RunStarted():
+                self._goal = event.goal
+            case Replanned():
+                self._note(f"plan version {event.version}: {event.reason}")
+            case IssueFound():
+                self._note(details(event))
+            case _ if event.kind == "note":
+                self._note(details(event))
+            case _:
+                pass
+
+    def _note(self, said: str) -> None:
+        self._live.console.print(Text(f"  {visible(said)}", style="yellow"), soft_wrap=True)
+
+    def _picture(self) -> RenderableType:
+        """Computed at each refresh, in the thread that draws: an event costs the run nothing but a change of state."""
+        width = self._out.width
+        style = Style(
+            width=width,
+            unicode=self._out.unicode,
+            most=max(4, self._out.console.height - 6),
+            now=None if self._over else time.time(),
+        )
+        head = Text(clipped(self._goal, width), style="bold", no_wrap=True)
+        return Group(head, *rows(self._checklist, style), Text(clipped(self._foot(), width), style="dim", no_wrap=True))
+
+    def _foot(self) -> str:
+        if not self._checklist.items:
+            return "  planning …" if not self._over else ""
+        said = summary(self._checklist)
+        if self.stopping and not self._over:
+            return f"  stopping: waits for the call in flight (Ctrl-C again stops at once); {said}"
+        return f"  {said}, {seconds(time.time() - self._began)}"

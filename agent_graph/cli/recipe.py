@@ -1,0 +1,120 @@
+"""How to make the same agent again, kept with the run: another process resumes it without repeating a flag.
+
+The folder is part of it. A tool that writes to a relative path would, from another folder, look at another world: its probe would find
+nothing, and the effect would be done twice.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from agent_graph import examples
+from agent_graph.errors import UsageError
+from agent_graph.plan import Model, Plan
+from agent_graph.policy.rules import Policy
+from agent_graph.records import RunRecord
+from agent_graph.tools.registry import ToolRegistry, load_tools
+
+KEY = "cli"
+DESK = "AGENT_GRAPH_DESK"
+
+
+class Recipe(Model):
+    """What a run's metadata holds under ``cli``."""
+
+    cwd: str
+    tools: tuple[str, ...] = ()
+    """As ``--tools`` takes them; paths are absolute."""
+    bundled: bool = False
+    """Whether the bundled tools are there, too; one of the user's with the same name comes first."""
+    desk: str | None = None
+    """The ticket desk of the bundled tools, where it was named."""
+    policy: str | None = None
+    planner: str | None = None
+    """The path of a blueprint, or the name of a bundled one."""
+    plan: str | None = None
+
+    def metadata(self) -> dict[str, Any]:
+        return {KEY: self.model_dump(mode="json", exclude_defaults=True)}
+
+
+def absolute(spec: str) -> str:
+    """A ``--tools`` value that means the same from anywhere: the path of a file is made absolute."""
+    source, colon, name = spec.partition(":")
+    return f"{Path(source).absolute()}{colon}{name}" if source.endswith(".py") else spec
+
+
+def recipe_here(tools: list[str], policy: str | None) -> Recipe:
+    """For a run that starts in this folder."""
+    desk = os.environ.get(DESK)
+    return Recipe(
+        cwd=str(Path.cwd()),
+        tools=tuple(absolute(spec) for spec in tools),
+        desk=str(Path(desk).absolute()) if desk else None,
+        policy=str(Path(policy).absolute()) if policy else None,
+    )
+
+
+def recipe_of(record: RunRecord) -> Recipe | None:
+    """The recipe of a run; None when it was not started on the command line. Raises UsageError when it cannot be read."""
+    kept = record.metadata.get(KEY)
+    if kept is None:
+        return None
+    try:
+        return Recipe.model_validate(kept)
+    except ValidationError:
+        raise UsageError(f"run {record.id} was started by another version of agent-graph; give its --tools and --policy again") from None
+
+
+def enter(recipe: Recipe, run_id: str) -> None:
+    """Go to the folder of the run. Raises UsageError when it is not there any more."""
+    before = str(Path.cwd())
+    try:
+        os.chdir(recipe.cwd)
+    except OSError as error:
+        raise UsageError(
+            f"run {run_id} was started in {recipe.cwd}, which cannot be entered ({error.strerror}); "
+            "its tools may depend on it: put it back, or say where it is now with --cwd DIR"
+        ) from None
+    for folder in (before, recipe.cwd):
+        if folder not in sys.path:
+            sys.path.insert(0, folder)
+    if recipe.desk is not None:
+        os.environ[DESK] = recipe.desk
+    else:
+        os.environ.pop(DESK, None)
+
+
+def load_registry(recipe: Recipe) -> ToolRegistry:
+    """Raises UsageError for a module that does not import, InvalidToolError for tools that cannot work."""
+    own = [thing for spec in recipe.tools for thing in load_tools(spec)]
+    registry = ToolRegistry(own)
+    if not recipe.bundled:
+        return registry
+    return ToolRegistry([*registry.values(), *(one for one in examples.tools() if one.name not in registry)])
+
+
+def names_bundled_tools(plan_tools: set[str]) -> bool:
+    """Whether any of these is a bundled tool."""
+    return bool(plan_tools & {one.name for one in examples.tools()})
+
+
+def load_policy(recipe: Recipe) -> Policy:
+    return Policy.default() if recipe.policy is None else Policy.load(recipe.policy)
+
+
+def check_tools(plan: Plan | None, ended: set[str], registry: ToolRegistry, run_id: str) -> None:
+    """A run that goes on without one of its tools would fail for good, so it is refused before it goes on."""
+    if plan is None:
+        return
+    missing = sorted({step.tool for step in plan.steps if step.tool and step.id not in ended} - registry.keys())
+    if missing:
+        raise UsageError(
+            f"run {run_id} needs tools that are not here: {', '.join(missing)}; give them with --tools MODULE or --tools FILE.py. "
+            "Nothing was done."
+        )

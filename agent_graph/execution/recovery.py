@@ -1,0 +1,85 @@
+"""What became of an effect whose outcome is not known: by its recovery class, never by guessing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from agent_graph.execution.asking import doubt, doubt_digest
+from agent_graph.execution.context import RunContext
+from agent_graph.execution.judging import Judging, describe
+from agent_graph.execution.outcome import Outcome, Prepared, Waits
+from agent_graph.plan import Step
+from agent_graph.records import Effect
+from agent_graph.tools.tool import Tool, ToolContext
+from agent_graph.verdicts import Absent, Landed, Provenance, Unknown
+
+
+class Recovery:
+    """Of one visit of ``execute``. ``pause`` waits, and raises when the run is stopped."""
+
+    def __init__(self, run: RunContext, judging: Judging, pause: Callable[[float], None]) -> None:
+        self.run = run
+        self.judging = judging
+        self.pause = pause
+
+    def recover(self, step: Step, effect: Effect) -> Prepared | Outcome | Waits:
+        """Settle an effect that was begun, before anything of its step is looked at anew. ``Prepared``: the same call is to be made again."""
+        tool = self.run.tools.get(effect.tool)
+        said = self.run.store.approvals.decision(self.run.run_id, doubt_digest(effect), "in_doubt")
+        if said is not None and said.decision is not None and said.decision.type == "resolve":
+            if said.decision.outcome == "landed":
+                return self.judging.landed_says_person(step, effect, said.decision.output)
+            return self.again(step, effect, tool)
+        if tool is None:
+            return Waits(doubt(self.run, step, effect, f"the tool {effect.tool!r} is not registered any more"))
+        match effect.recovery:
+            case "rerun" | "idempotent" | "keyed":
+                return self.again(step, effect, tool)
+            case "probeable" if tool.probe is not None:
+                context = ToolContext(run_id=self.run.run_id, step_id=step.id, idempotency_key=effect.key, deadline=effect.deadline)
+                match self.probe(tool, effect.args, context, effect.deadline, step.id):
+                    case Landed(output):
+                        return self.judging.returned(self.prepared_again(step, effect, tool), output)
+                    case Absent():
+                        return self.again(step, effect, tool)
+                    case Unknown(why):
+                        return Waits(doubt(self.run, step, effect, f"its outcome is not known, and its probe cannot say: {why}"))
+            case _:
+                return Waits(doubt(self.run, step, effect, "it was begun, and nothing tells whether it happened"))
+
+    def again(self, step: Step, effect: Effect, tool: Tool | None) -> Prepared | Outcome:
+        """The same effect under the same key; its approval was used up by it and covers it still."""
+        if tool is None:
+            return self.judging.blocked(step, "unknown_tool", f"there is no tool {effect.tool!r} any more")
+        return self.prepared_again(step, effect, tool)
+
+    def prepared_again(self, step: Step, effect: Effect, tool: Tool) -> Prepared:
+        prepared = Prepared(
+            step=step,
+            tool=tool,
+            args=effect.args,
+            key=effect.key,
+            timeout=step.timeout_s or tool.spec.timeout,
+            approval=None,
+            provenance=Provenance(source=tool.name, steps=tuple(sorted(self.run.flow.reads[step.id]))),
+        )
+        prepared.attempt, prepared.started, prepared.deadline = effect.attempt, effect.started, effect.deadline
+        return prepared
+
+    def probe(self, tool: Tool, args: dict[str, Any], context: ToolContext, deadline: float, step_id: str) -> Landed | Absent | Unknown:
+        """Ask the system. ``Absent`` counts only once the call's deadline and its time to settle are over: a slow effect may still land."""
+        assert tool.probe is not None  # noqa: S101  # declared with the recovery class
+        while True:
+            try:
+                said: Any = tool.probe(context, args)  # whatever a probe of the user returns
+            except Exception as error:
+                return Unknown(describe(error))
+            if not isinstance(said, Landed | Absent | Unknown):
+                return Unknown(f"its probe returned {type(said).__name__} instead of Landed, Absent or Unknown")
+            left = deadline + tool.spec.settle - self.run.clock.now()
+            if not isinstance(said, Absent) or left <= 0:
+                return said
+            if left > 1:
+                self.judging.note(step_id, f"not there yet; it may still land for {left:.0f} s, then it is called again")
+            self.pause(min(left, max(1.0, left / 4)))

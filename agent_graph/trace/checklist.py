@@ -1,0 +1,125 @@
+"""The plan as a list of steps with how each stands: what progress, ``show`` and ``draw`` have in common.
+
+It starts from what the ledger says and goes on with events, so that a run that is resumed shows what was done before.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from agent_graph.events import Decided, Event, PlanMade, StepFinished, StepStarted, Waiting
+from agent_graph.state import Run
+from agent_graph.verdicts import StepResult, StepStatus
+
+Standing = Literal["waiting", "running", "asks", "succeeded", "failed", "blocked", "in_doubt", "skipped", "begun"]
+"""
+``asks``: a person must say something first; ``begun``: a call was begun and nobody drives the run now, so that its outcome is settled
+at the next resume; the others as in ``StepStatus``.
+"""
+
+OPEN: frozenset[Standing] = frozenset({"waiting", "running", "asks", "begun"})
+_AS: Mapping[StepStatus, Standing] = {
+    "succeeded": "succeeded",
+    "failed": "failed",
+    "blocked": "blocked",
+    "skipped": "skipped",
+    "in_doubt": "in_doubt",
+    "needs_clarification": "asks",
+}
+
+
+@dataclass(slots=True, kw_only=True)
+class Item:
+    """One step as people see it."""
+
+    id: str
+    what: str
+    """Its tool, or its kind."""
+    description: str = ""
+    standing: Standing = "waiting"
+    started: float | None = None
+    """Seconds since the epoch."""
+    seconds: float | None = None
+    """How long it took."""
+    note: str = ""
+    """Why it stands so, where that needs saying."""
+
+
+@dataclass(slots=True)
+class Checklist:
+    items: dict[str, Item] = field(default_factory=dict)
+    version: int = 0
+    """Of the plan; 0: there is none yet."""
+
+    @classmethod
+    def of(cls, run: Run, begun: Iterable[str] = ()) -> Checklist:
+        """As the ledger has it. ``begun``: steps with a call whose outcome is not on record."""
+        made = cls()
+        if run.plan is None:
+            return made
+        made.version = run.plan.version
+        made.items = {step.id: Item(id=step.id, what=step.tool or step.kind, description=step.description) for step in run.plan.steps}
+        for step_id, result in run.results.items():
+            if step_id in made.items:
+                made._settle(made.items[step_id], result)
+        for step_id in begun:
+            if step_id in made.items and made.items[step_id].standing == "waiting":
+                made.items[step_id].standing = "running" if run.owner else "begun"
+        for request in run.requests:
+            if request.step_id in made.items:
+                made.items[request.step_id].standing = "in_doubt" if request.kind == "in_doubt" else "asks"
+        return made
+
+    def _settle(self, item: Item, result: StepResult) -> None:
+        if result.plan_version != self.version and result.status not in ("succeeded", "skipped"):
+            return  # a failure counts for the version that ran it; a later one tries again
+        item.standing = _AS[result.status]
+        item.note = result.error.message if result.error and result.status != "succeeded" else ""
+        item.started = result.started
+        if result.started is not None and result.finished is not None:
+            item.seconds = max(0.0, result.finished - result.started)
+
+    def see(self, event: Event) -> None:
+        """Go on with what happened now."""
+        match event:
+            case PlanMade():
+                self._plan(event)
+            case StepStarted() if event.step_id in self.items:
+                item = self.items[event.step_id]
+                item.standing, item.started, item.seconds, item.note = "running", event.at, None, ""
+            case StepFinished() if event.step_id in self.items:
+                item = self.items[event.step_id]
+                item.standing, item.seconds = _AS.get(event.status, "failed"), event.seconds  # type: ignore[call-overload]
+                item.note = str(event.error["message"]) if event.error and event.status != "succeeded" else ""
+            case Waiting():
+                asking = self.items.get(str(event.request.get("step_id")))
+                if asking is not None:
+                    asking.standing = "in_doubt" if event.request.get("kind") == "in_doubt" else "asks"
+            case Decided() if event.step_id in self.items and event.decision.get("type") != "reject":
+                item = self.items[event.step_id]
+                if item.standing != "succeeded":
+                    item.standing, item.note = "waiting", ""
+            case _:
+                pass
+
+    def _plan(self, event: PlanMade) -> None:
+        """A new version keeps what has ended well; what failed in the old one is open again."""
+        newer = event.version > self.version
+        items: dict[str, Item] = {}
+        for step in event.steps:
+            known = self.items.get(str(step["id"]))
+            if known is None or (newer and known.standing in ("failed", "blocked", "asks")):
+                known = Item(id=str(step["id"]), what=_what(step), description=str(step.get("description") or ""))
+            items[known.id] = known
+        self.items, self.version = items, event.version
+
+    @property
+    def counts(self) -> Counter[Standing]:
+        return Counter(item.standing for item in self.items.values())
+
+
+def _what(step: Mapping[str, Any]) -> str:
+    return str(step.get("tool") or step.get("kind") or "")

@@ -1,0 +1,145 @@
+"""A real ``langgraph dev`` for the tests: no network, no ``--allow-blocking``, our store as its checkpointer."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+
+# Nothing may be asked of anybody: whatever tries to leave the machine finds a proxy where nobody listens.
+NO_NETWORK = {
+    "LANGSMITH_TRACING": "false",
+    "LANGGRAPH_CLI_NO_ANALYTICS": "1",
+    "HTTP_PROXY": "http://127.0.0.1:9",
+    "HTTPS_PROXY": "http://127.0.0.1:9",
+    "NO_PROXY": "127.0.0.1,localhost",
+}
+
+
+class Server:
+    """One ``langgraph dev`` in a folder of its own, which can be killed and started again."""
+
+    def __init__(self, folder: Path, config: dict[str, Any], env: dict[str, str] | None = None) -> None:
+        self.folder = folder
+        self.log = folder / "server.log"
+        self.world = folder / "world.log"
+        self.store = folder / "runs.db"
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.env = {**os.environ, **NO_NETWORK, "WORLD_LOG": str(self.world), "WORLD_STORE": str(self.store), **(env or {})}
+        (folder / "langgraph.json").write_text(json.dumps(config), encoding="utf-8")
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "langgraph_cli", "dev", "--no-browser", "--no-reload", "--host", "127.0.0.1"]
+        command += ["--port", str(self.port), "--n-jobs-per-worker", "16", "--config", "langgraph.json"]
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                command, cwd=self.folder, env=self.env, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True
+            )
+        until(lambda: answers(self.url), "the server", 60, watch=self.process, log=self.log)
+
+    def kill(self, how: signal.Signals = signal.SIGKILL) -> None:
+        """End the process; with SIGINT it is told to end, as by Ctrl-C."""
+        assert self.process is not None
+        os.killpg(self.process.pid, how)
+        self.process.wait(30)
+        self.process = None
+
+    def stop(self) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.kill()
+
+    def effects(self) -> Counter[str]:
+        """How often each line was written by the tools."""
+        return Counter(self.world.read_text(encoding="utf-8").splitlines()) if self.world.exists() else Counter()
+
+    def wait_for(self, line: str, count: int = 1) -> None:
+        until(lambda: self.effects()[line] >= count, repr(line), 30)
+
+    def wrong(self) -> list[str]:
+        """Lines of the log that should not be there: what blocks the loop, and tracebacks."""
+        return [line for line in self.log.read_text(encoding="utf-8").splitlines() if re.search(r"BlockingError|Traceback|\[error", line)]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def answers(url: str) -> bool:
+    with contextlib.suppress(OSError), urllib.request.urlopen(f"{url}/ok", timeout=2) as reply:
+        return bool(reply.status == 200)
+    return False
+
+
+def until(
+    holds: Callable[[], Any], what: str, seconds: float, *, watch: subprocess.Popen[Any] | None = None, log: Path | None = None
+) -> Any:
+    """Wait for it, and say what was waited for. A process that is watched must live."""
+    end = time.monotonic() + seconds
+    while not (came := holds()):
+        said = log.read_text(encoding="utf-8")[-3000:] if log is not None else ""
+        assert watch is None or watch.poll() is None, f"ended while {what} was waited for:\n{said}"
+        assert time.monotonic() < end, f"{what} never came:\n{said}"
+        time.sleep(0.05)
+    return came
+
+
+def config(module: str) -> dict[str, Any]:
+    return {"dependencies": ["."], "graphs": {"agent-graph": f"{module}:graph"}, "checkpointer": {"path": f"{module}:checkpointer"}}
+
+
+@contextlib.contextmanager
+def running(server: Server) -> Iterator[Server]:
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The one that most tests share; each uses threads of its own."""
+    with running(Server(tmp_path_factory.mktemp("studio"), config(str(HERE / "world.py")))) as one:
+        yield one
+
+
+@pytest.fixture
+def mortal(tmp_path: Path) -> Iterator[Server]:
+    """One that a test may kill."""
+    with running(Server(tmp_path, config(str(HERE / "world.py")))) as one:
+        yield one
+
+
+@pytest.fixture(scope="session")
+def world() -> ModuleType:
+    """The module that the server runs, for plain Python beside it."""
+    spec = importlib.util.spec_from_file_location("studio_world", HERE / "world.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["studio_world"] = module
+    spec.loader.exec_module(module)
+    return module

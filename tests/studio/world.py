@@ -1,0 +1,159 @@
+"""What the tested servers run: tools whose effects are counted in a file of their own, and a planner that does what the goal says.
+
+Loaded by ``langgraph dev`` in the way in which a user's own module is, and by the tests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import os
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+from agent_graph import AgentGraph, tool
+from agent_graph.graph import Graph, build_graph
+from agent_graph.plan import Goal, Plan, Step
+from agent_graph.ports import PlanningContext, Question, ReplanningContext
+from agent_graph.threads import on_own_thread
+
+
+def _say(line: str) -> None:
+    """Outside the store, so that what is counted is what happened and not what was recorded."""
+    with Path(os.environ["WORLD_LOG"]).open("a", encoding="utf-8") as log:
+        log.write(line + "\n")
+
+
+@tool(risk="read_only")
+async def look(name: str) -> str:
+    """Look a text up."""
+    await asyncio.sleep(0.01)
+    return f"text of {name}"
+
+
+@tool(risk="write", recovery="idempotent")
+def send(text: str) -> str:
+    """Send a text."""
+    _say(f"send {text}")
+    return f"sent {text}"
+
+
+@tool(risk="write", recovery="idempotent")
+async def post(text: str) -> str:
+    """Send a text, without blocking."""
+    await asyncio.sleep(0.01)
+    await asyncio.to_thread(_say, f"post {text}")
+    return f"posted {text}"
+
+
+@tool(risk="read_only")
+def slow(name: str, seconds: float) -> str:
+    """Takes its time, on the thread that calls it."""
+    _say(f"slow {name}")
+    time.sleep(seconds)
+    _say(f"slow {name} ended")
+    return name
+
+
+@tool(risk="write", recovery="keyed")
+def slow_send(text: str, seconds: float) -> str:
+    """Send a text; the effect comes first, then the wait for its receipt."""
+    _say(f"slow_send {text}")
+    time.sleep(seconds)
+    return f"sent {text}"
+
+
+@tool(risk="write", recovery="idempotent")
+def book(day: str, seats: int, window: bool, extras: list[str] | None = None) -> str:
+    """Book seats."""
+    _say(f"book {day} {seats!r} {window!r} {extras!r}")
+    return f"booked {seats} on {day}"
+
+
+@tool(risk="money", recovery="idempotent")
+def pay(amount: float, to: str) -> str:
+    """Pay somebody."""
+    _say(f"pay {amount} {to}")
+    return f"paid {amount} to {to}"
+
+
+TOOLS = [look, send, post, slow, slow_send, book, pay]
+
+
+class DoAsTold:
+    """The first word of the goal says which plan."""
+
+    name = "do-as-told"
+    can_replan = False
+
+    def complete(self, goal: Goal) -> Goal:
+        return goal
+
+    def plan(self, context: PlanningContext) -> Plan | Question:
+        what, _, name = context.goal.text.partition(" ")
+        if what == "ask":
+            answer = context.answers.get("To whom?")
+            return Question("To whom?") if answer is None else Plan(goal=context.goal, steps=_send(f"to {answer}"))
+        return Plan(goal=context.goal, steps=PLANS[what](name))
+
+    def replan(self, context: ReplanningContext) -> Any:
+        raise NotImplementedError
+
+
+def _send(name: str, to: str = "send") -> tuple[Step, ...]:
+    return (
+        Step(id="look", tool="look", args={"name": name}),
+        Step(id="send", description="Send what was found.", tool=to, args={"text": {"$ref": "steps.look.output"}}),
+    )
+
+
+def _twice(name: str) -> tuple[Step, ...]:
+    return (
+        Step(id="look", tool="look", args={"name": name}),
+        Step(id="first", tool="slow_send", args={"text": {"$ref": "steps.look.output"}, "seconds": 2.0}),
+        Step(id="second", tool="send", args={"text": {"$ref": "steps.first.output"}}),
+    )
+
+
+def _long(name: str) -> tuple[Step, ...]:
+    steps = [Step(id="0", tool="slow", args={"name": f"{name} 0", "seconds": 1.5})]
+    steps += [
+        Step(id=str(i), tool="slow", args={"name": f"{name} {i}", "seconds": 0.05}, depends_on=(str(i - 1),)) for i in range(1, 4)
+    ]
+    return tuple(steps)
+
+
+PLANS: dict[str, Any] = {
+    "send": _send,
+    "post": lambda name: _send(name, "post"),
+    "twice": _twice,
+    "long": _long,
+    "wait": lambda name: (Step(id="wait", tool="slow", args={"name": name, "seconds": 3.0}),),
+    "look": lambda name: (Step(id="look", tool="look", args={"name": name}),),
+    "book": lambda name: (Step(id="book", tool="book", args={"day": name, "seats": 2, "window": True}),),
+    "pay": lambda name: (
+        Step(id="look", tool="look", args={"name": name}),
+        Step(id="pay", tool="pay", args={"amount": 10, "to": {"$ref": "steps.look.output"}}),
+    ),
+}
+
+
+def make_agent(store: str | Path) -> AgentGraph:
+    return AgentGraph(TOOLS, planner=DoAsTold(), store=store)
+
+
+@functools.cache
+def _agent() -> AgentGraph:
+    return make_agent(os.environ["WORLD_STORE"])
+
+
+async def graph() -> Graph:
+    return await on_own_thread(lambda: build_graph(_agent().deps))
+
+
+@contextlib.asynccontextmanager
+async def checkpointer() -> AsyncIterator[Any]:
+    yield await on_own_thread(lambda: _agent().store.checkpointer())
