@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, StringConstraints, model_validator
 
+from agent_graph.display import plan_html
 from agent_graph.identity import Digest, digest
 
 Risk = Literal["read_only", "write", "external_communication", "money", "permission_change", "deletion", "compliance"]
@@ -247,6 +248,10 @@ class Plan(Model):
     def document(self) -> dict[str, Any]:
         """As plain JSON, without what is left at its default. ``Plan.model_validate`` reads it back."""
         return self.model_dump(mode="json", exclude_defaults=True)
+
+    def _repr_html_(self) -> str:
+        """For notebooks."""
+        return plan_html(self)
 
 
 class Param(Model):

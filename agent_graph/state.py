@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import JsonValue
 from typing_extensions import TypedDict  # typing.TypedDict leaves Studio's schemas empty on Python 3.11
 
+from agent_graph.display import run_html
 from agent_graph.plan import Goal, Model, Plan, Risk
 from agent_graph.verdicts import Diagnosis, Observation, Request, StepResult
 
@@ -82,3 +83,7 @@ class Run(Model):
     @property
     def finished(self) -> bool:
         return self.status in FINISHED
+
+    def _repr_html_(self) -> str:
+        """For notebooks."""
+        return run_html(self)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import sqlite3
 from typing import Any
@@ -189,8 +190,14 @@ def _run(row: sqlite3.Row) -> RunRecord:
     )
 
 
+@functools.lru_cache(maxsize=64)
+def _parsed(text: str) -> Plan:
+    """Each node of a drive asks for the plan; the same text is the same plan, and its digest is computed once."""
+    return Plan.model_validate_json(text)
+
+
 def _plan(row: sqlite3.Row) -> PlanRecord:
-    plan = Plan.model_validate_json(row["plan"])
+    plan = _parsed(row["plan"])
     if plan.digest != row["digest"]:
         raise StoreUnreadable(
             f"plan version {row['version']} of run {row['run_id']} was changed in the store: its digest does not match; nothing of it will run"

@@ -15,6 +15,8 @@ from agent_graph.cli.output import Out
 from agent_graph.cli.progress import progress
 from agent_graph.errors import DecisionConflict, InvalidDecision, NothingPending
 from agent_graph.events import Event
+from agent_graph.identity import RunId
+from agent_graph.ports import Store
 from agent_graph.runs import read_run
 from agent_graph.state import Run
 from agent_graph.trace.checklist import Checklist
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
 class Driver:
     """One run in the hands of one command."""
 
-    def __init__(self, out: Out, agent: AgentGraph, run_id: str, store: str, by: str | None) -> None:
+    def __init__(self, out: Out, agent: AgentGraph, run_id: RunId, store: str, by: str | None) -> None:
         self.out = out
         self.agent = agent
         self.run_id = run_id
@@ -37,7 +39,7 @@ class Driver:
         self.by = by
 
     def run(self) -> Run:
-        return read_run(self.agent.store, self.agent.store.runs.find(self.run_id))
+        return read_run(self.agent.store, self.run_id)
 
     def to_the_end(self, events: Iterator[Event] | None, only: str | None = None) -> int:
         """Drive, and ask as long as somebody answers. ``only``: the id of the one request to ask about. Returns the exit code."""
@@ -63,7 +65,7 @@ class Driver:
         while True:
             decision = Asker(self.out).ask(run, request, problem)
             try:
-                return self.agent.stream_resume(run.id, {request.id: cast("Any", decision)}, by=self.by or login_name())
+                return self.agent.stream_resume(run.id, {request.id: cast("Any", decision)}, by=self.by)
             except InvalidDecision as error:
                 problem = str(error)
             except (DecisionConflict, NothingPending) as error:
@@ -72,7 +74,7 @@ class Driver:
 
     def drive(self, events: Iterator[Event]) -> int | None:
         """Until the run has ended or waits. Returns an exit code only after Ctrl-C."""
-        checklist = Checklist.of(self.run(), begun=[effect.step_id for effect in self.agent.store.ledger.open_effects(self.run().id)])  # type: ignore[arg-type]
+        checklist = checklist_of(self.agent.store, self.run())
         try:
             with progress(self.out, checklist) as shown, signals.announced(shown), closing(cast("Any", events)):
                 for event in events:
@@ -88,6 +90,11 @@ class Driver:
                 say_resumable(self.out, run.id, self.store)
             return INTERRUPTED
         return None
+
+
+def checklist_of(store: Store, run: Run) -> Checklist:
+    """The run's steps as the ledger has them."""
+    return Checklist.of(run, begun=[effect.step_id for effect in store.ledger.open_effects(RunId(run.id))])
 
 
 def login_name() -> str | None:

@@ -23,6 +23,8 @@ MOST_LISTED = 40
 class Progress(Protocol):
     stopping: bool
     """Set when the person has pressed Ctrl-C: what is in flight is waited for."""
+    draws: bool
+    """Whether it says so by itself."""
 
     def see(self, event: Event) -> None: ...
     def __enter__(self) -> Self: ...
@@ -37,6 +39,7 @@ def progress(out: Out, checklist: Checklist) -> Progress:
 
 class Nothing:
     stopping = False
+    draws = False
 
     def see(self, event: Event) -> None:
         pass
@@ -52,6 +55,7 @@ class Lines:
     """One line per event, in the order in which they came."""
 
     stopping = False
+    draws = False
 
     def __init__(self, out: Out, checklist: Checklist) -> None:
         self._out = out
@@ -112,6 +116,8 @@ class Lines:
 
 class OnTerminal:
     """The plan as a checklist, drawn anew a few times a second; its last state stays on the screen."""
+
+    draws = True
 
     def __init__(self, out: Out, checklist: Checklist) -> None:
         self.stopping = False

@@ -13,6 +13,9 @@ from typing import Protocol
 
 class Shown(Protocol):
     stopping: bool
+    """Set by the first Ctrl-C."""
+    draws: bool
+    """Whether it shows that by itself."""
 
 
 _SIGNALS = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
@@ -52,6 +55,6 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     for shown in _shown:
         if not shown.stopping:
             shown.stopping = True
-            if os.environ.get("AGENT_GRAPH_DEBUG"):
-                os.write(2, b"stopping after the call in flight\n")
+            if not shown.draws:
+                os.write(2, b"stopping: waits for the call in flight (again: stops at once)\n")  # print is not allowed in a signal handler
     raise KeyboardInterrupt

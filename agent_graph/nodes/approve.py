@@ -51,7 +51,8 @@ def take(visit: Visit, answer: Any, shown: Request) -> str | None:
         return None if visit.deps.store.approvals.decided(visit.run_id) else "the decision that was announced is not on record"
     spec = visit.deps.tools.specs.get(shown.tool or "")
     try:
-        decision = read_answer(answer, shown, visit.deps.rules.policy, spec.args_schema if spec is not None else None)
+        schema = spec.args_schema if spec is not None else None
+        decision = read_answer(answer, shown, visit.deps.rules.policy, schema, visit.current.plan if visit.current is not None else None)
         if isinstance(decision, Edit):
             try_edit(visit, decision, shown)
         visit.deps.store.approvals.decide(visit.run_id, {shown.id: decision})

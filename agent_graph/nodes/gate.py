@@ -12,7 +12,8 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from agent_graph.documents import describe
+from agent_graph.documents import describe, describe_path
+from agent_graph.plan import Plan
 from agent_graph.policy.rules import Policy
 from agent_graph.policy.schemas import types
 from agent_graph.verdicts import Approve, Decision, Edit, Reject, Request, RequestKind, Resolve, Respond
@@ -95,14 +96,17 @@ def description(request: Request) -> str:
 _TITLES = {"plan": "Approve the plan", "step": "Approve the call", "question": "A question", "in_doubt": "Did this happen?"}
 
 
-def read_answer(answer: Any, request: Request, policy: Policy, args_schema: Mapping[str, Any] | None = None) -> Decision:
-    """The decision for exactly this request. With the tool's schema, edited values that a form made texts are read back. Raises Unclear."""
+def read_answer(
+    answer: Any, request: Request, policy: Policy, args_schema: Mapping[str, Any] | None = None, plan: Plan | None = None
+) -> Decision:
+    """The decision for exactly this request. With the tool's schema, edited values that a form made texts are read back; with the plan, the
+    calls that a plan's gate shows may be sent back edited. Raises Unclear."""
     one = _single(answer)
     address: dict[str, Any] = {key: one.pop(key) for key in ("request_id", "digest") if key in one}
     if not address and isinstance(answer, Mapping):
         address = {key: answer[key] for key in ("request_id", "digest") if key in answer}
     check_address(address, request, policy)
-    return fit(_read(one, request, args_schema or {}), request)
+    return fit(_read(one, request, args_schema or {}, plan), request)
 
 
 def check_address(address: Mapping[str, Any], request: Request, policy: Policy) -> None:
@@ -129,7 +133,7 @@ def _single(answer: Any) -> dict[str, Any]:
     return dict(answer)
 
 
-def _read(one: dict[str, Any], request: Request, args_schema: Mapping[str, Any]) -> Decision:
+def _read(one: dict[str, Any], request: Request, args_schema: Mapping[str, Any], plan: Plan | None) -> Decision:
     given = one.get("args")
     match one["type"]:
         case "accept" | "approve":
@@ -150,22 +154,38 @@ def _read(one: dict[str, Any], request: Request, args_schema: Mapping[str, Any])
                 changed = edited.get("args")
                 if request.kind in ("question", "in_doubt") and isinstance(changed, Mapping):
                     return _text(str(changed.get("answer", "")), request)
-                one = {"type": "edit", "by": one.get("by"), **_edited(changed, request, args_schema)}
+                one = {"type": "edit", "by": one.get("by"), **_edited(changed, request, args_schema, plan)}
         case _:
             pass
     try:
         return _DECISION.validate_python(one)
     except ValidationError as error:
-        raise Unclear("; ".join(describe(each) for each in error.errors(include_url=False))) from None
+        found = ((describe_path(each["loc"][1:]), describe(each)) for each in error.errors(include_url=False))
+        raise Unclear("; ".join(f"{where}: {what}" if where else what for where, what in found)) from None
 
 
-def _edited(changed: Any, request: Request, args_schema: Mapping[str, Any]) -> dict[str, Any]:
+def _edited(changed: Any, request: Request, args_schema: Mapping[str, Any], plan: Plan | None) -> dict[str, Any]:
     if request.kind == "plan":
         wanted = changed.get("plan", changed) if isinstance(changed, Mapping) else changed
+        if plan is not None and isinstance(wanted, Mapping) and "calls" in wanted:
+            return {"plan": _with_calls(plan, wanted["calls"], request)}
         return {"plan": wanted}
     if not isinstance(changed, Mapping):
         return {"args": changed}
     return {"args": {name: _as_typed(value, args_schema.get("properties", {}).get(name), args_schema) for name, value in changed.items()}}
+
+
+def _with_calls(plan: Plan, sent: Any, request: Request) -> dict[str, Any]:
+    """The plan with the arguments of the calls as they were sent back: a plan's gate shows calls, so those are what a UI lets people edit."""
+    calls = _as_typed(sent, {"type": "array"}, {})
+    shown = [(call.step_id, call.tool) for call in request.calls]
+    if not isinstance(calls, list) or not all(isinstance(call, Mapping) and isinstance(call.get("args"), Mapping) for call in calls):
+        raise Unclear("calls: a list of the calls that are shown, each with its args")
+    if [(call.get("step_id"), call.get("tool")) for call in calls] != shown:
+        raise Unclear("only the args of the calls that are shown can be edited here; to change more, give the whole plan, with its steps")
+    args = {call["step_id"]: dict(call["args"]) for call in calls}
+    steps = tuple(step.model_copy(update={"args": args[step.id]}) if step.id in args else step for step in plan.steps)
+    return plan.model_copy(update={"steps": steps}).document()
 
 
 def _as_typed(value: Any, schema: Any, root: Mapping[str, Any]) -> Any:

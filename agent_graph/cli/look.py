@@ -1,0 +1,172 @@
+"""Looking at runs: ``runs``, ``show``, ``trace``, ``draw``. None of them loads LangGraph."""
+
+from __future__ import annotations
+
+from itertools import islice
+from pathlib import Path
+from typing import Annotated, get_args
+
+import typer
+from rich.text import Text
+
+from agent_graph import examples
+from agent_graph.checkpoints.store import DEFAULT_PATH, SqliteStore
+from agent_graph.cli import inputs
+from agent_graph.cli.checklist import Style, rows, summary
+from agent_graph.cli.drive import checklist_of
+from agent_graph.cli.options import AsJson, RunArgument, StorePath
+from agent_graph.cli.outcome import STYLES, SUCCEEDED, say_answer, say_diagnosis, say_resumable, say_waiting
+from agent_graph.cli.output import Out
+from agent_graph.cli.program import command
+from agent_graph.errors import UsageError
+from agent_graph.plan import Blueprint, Goal, Plan
+from agent_graph.planners.blueprint import BlueprintPlanner
+from agent_graph.policy.dataflow import Dataflow
+from agent_graph.ports import PlanningContext
+from agent_graph.runs import read_run
+from agent_graph.state import Run, RunStatus
+from agent_graph.trace.mermaid import flowchart
+from agent_graph.trace.render import event_line, seconds, when
+from agent_graph.trace.visible import visible
+
+
+def runs(
+    status: Annotated[
+        str | None, typer.Option("--status", metavar="STATUS", help="Only these: running, paused, interrupted, succeeded, failed, cancelled.")
+    ] = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many.")] = 50,
+    store: StorePath = str(DEFAULT_PATH),
+    as_json: AsJson = False,
+) -> int:
+    """List runs, newest first. With --json: an array of runs without their results.
+
+    \b
+      agent-graph runs --status paused
+    """  # noqa: D301
+    out = Out.of(as_json)
+    if status is not None and status not in get_args(RunStatus):
+        raise UsageError(f"--status {status!r} is none of: {', '.join(get_args(RunStatus))}")
+    with SqliteStore(store, must_exist=True) as opened:
+        records = opened.runs.recent(limit=1_000_000)
+        every = (read_run(opened, record.id, results=False) for record in records)
+        found = list(islice((run for run in every if status in (None, run.status)), limit))
+        short = shortest(record.id for record in records)
+    if out.json:
+        out.document([run.model_dump(mode="json") for run in found])
+        return SUCCEEDED
+    if not found:
+        out.say(f"no runs{f' that are {status}' if status else ''} in {store}; start one with: {command('run')}")
+    for run in found:
+        waiting = f"{len(run.requests)} waiting" if run.requests else ""
+        line = Text(f"{run.id[:short]}  ")
+        line.append(f"{run.status:<11}", style=STYLES[run.status])
+        line.append(f"  {when(run.created)}  {waiting:<10}  {visible(run.goal.text)}")
+        if out.terminal:
+            line.truncate(out.console.width, overflow="ellipsis")
+        out.console.print(line, soft_wrap=True)
+    if status is None and len(records) > len(found):
+        out.say(f"… and {len(records) - len(found)} older; see them with --limit", "dim")
+    return SUCCEEDED
+
+
+def shortest(ids: object) -> int:
+    """How many characters tell all of them apart: at least eight."""
+    known = [str(one) for one in ids]  # type: ignore[attr-defined]
+    for length in range(8, 36):
+        if len({one[:length] for one in known}) == len(known):
+            return length
+    return 36
+
+
+def show(run: RunArgument, store: StorePath = str(DEFAULT_PATH), as_json: AsJson = False) -> int:
+    """Show one run: its steps, what waits and how to answer, its answer, or why it failed.
+
+    \b
+      agent-graph show 3f2a
+    """  # noqa: D301
+    out = Out.of(as_json)
+    with SqliteStore(store, must_exist=True) as opened:
+        found = read_run(opened, opened.runs.find(run))
+        checklist = checklist_of(opened, found)
+    if out.json:
+        out.document(found)
+        return SUCCEEDED
+    out.say(visible(found.goal.text), "bold")
+    out.say(f"run {found.id}, {found.status}", STYLES[found.status])
+    version = f", plan version {checklist.version} ({found.risk})" if checklist.version else ", no plan yet"
+    out.say(f"started {when(found.created)}, last change after {seconds(found.updated - found.created)}{version}", "dim")
+    for row in rows(checklist, Style(width=out.width, unicode=out.unicode)):
+        out.console.print(row, soft_wrap=True)
+    if checklist.items:
+        out.say(f"  {summary(checklist)}", "dim")
+    say_state(out, found, store)
+    return SUCCEEDED
+
+
+def say_state(out: Out, run: Run, store: str) -> None:
+    out.say()
+    match run.status:
+        case "succeeded":
+            say_answer(out, run.answer)
+        case "failed" | "cancelled":
+            say_diagnosis(out, run, store)
+        case "paused":
+            say_waiting(out, run, store)
+        case "interrupted":
+            if run.requests:
+                say_waiting(out, run, store)
+            say_resumable(out, run.id, store)
+        case "running":
+            out.say(f"driven by {visible(run.owner)}")
+
+
+def trace(run: RunArgument, store: StorePath = str(DEFAULT_PATH), as_json: AsJson = False) -> int:
+    """Everything that happened in a run, a line each: seconds since its start, phase, kind, step, details.
+
+    With --json: an array of events.
+    """
+    out = Out.of(as_json)
+    with SqliteStore(store, must_exist=True) as opened:
+        record = opened.runs.get(opened.runs.find(run))
+        events = opened.events.of(record.id)
+    if out.json:
+        out.document([event.document() for event in events])
+        return SUCCEEDED
+    for event in events:
+        out.say(event_line(event, record.created))
+    return SUCCEEDED
+
+
+def draw(
+    what: Annotated[str, typer.Argument(metavar="RUN|PLAN|BLUEPRINT", help="A run's id, a file, or a bundled blueprint.")],
+    store: StorePath = str(DEFAULT_PATH),
+) -> int:
+    """Print a Mermaid flowchart of a plan or blueprint, or of a run with how its steps stand.
+
+    \b
+      agent-graph draw investigate-metric
+      agent-graph draw 3f2a > run.mmd
+    """  # noqa: D301
+    out = Out.of(as_json=False)
+    states = None
+    if inputs.looks_like_file(what) or Path(what).is_file() or what in examples.blueprints():
+        source = inputs.read_plan_or_blueprint(what)
+        plan = as_plan(source) if isinstance(source, Blueprint) else source
+    else:
+        with SqliteStore(store, must_exist=True) as opened:
+            run = read_run(opened, opened.runs.find(what))
+            states = {step: item.standing for step, item in checklist_of(opened, run).items.items()}
+        if run.plan is None:
+            raise UsageError(f"run {run.id} has no plan yet, so there is nothing to draw")
+        plan = run.plan
+    for line in flowchart(plan, Dataflow.of(plan).needs, states).splitlines():
+        out.say(line)
+    return SUCCEEDED
+
+
+def as_plan(blueprint: Blueprint, params: dict[str, object] | None = None) -> Plan:
+    """The plan that the blueprint makes."""
+    goal = Goal.model_validate({"text": blueprint.goal, "params": params or {}, "constraints": blueprint.constraints})
+    made = BlueprintPlanner(blueprint).plan(PlanningContext(goal=goal, tools={}))
+    assert isinstance(made, Plan)  # noqa: S101  # a blueprint knows nothing else
+    return made

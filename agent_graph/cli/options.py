@@ -1,0 +1,18 @@
+"""Options that several commands share, each written once."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+StorePath = Annotated[str, typer.Option("--store", metavar="PATH", help="The store of the runs.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document, and nothing else, on stdout; also for an error.")]
+Params = Annotated[list[str], typer.Option("--param", "-p", metavar="NAME=VALUE", help="A parameter; give -p once for each.")]
+Tools = Annotated[
+    list[str],
+    typer.Option("--tools", metavar="MODULE[:NAME]", help="Tools: an import name or a FILE.py; NAME is a tool, a list or a function."),
+]
+PolicyPath = Annotated[str | None, typer.Option("--policy", metavar="FILE", help="The policy, as YAML or JSON.")]
+By = Annotated[str | None, typer.Option("--by", metavar="NAME", help="Who decides; the login name unless given.")]
+RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="A run's id; its beginning is enough.")]

@@ -1,0 +1,194 @@
+"""``agent-graph resume``: answer what waits, or go on after a crash; from any process."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from agent_graph.checkpoints.store import DEFAULT_PATH, SqliteStore
+from agent_graph.cli import inputs
+from agent_graph.cli.card import show_card
+from agent_graph.cli.drive import Driver, login_name
+from agent_graph.cli.options import AsJson, By, PolicyPath, RunArgument, StorePath, Tools
+from agent_graph.cli.outcome import PAUSED, report_outcome
+from agent_graph.cli.output import Out
+from agent_graph.cli.recipe import Recipe, absolute, check_tools, enter, load_policy, load_registry, names_bundled_tools, recipe_here, recipe_of
+from agent_graph.errors import AmbiguousDecision, NothingPending, RunBusy, RunFinished, UsageError
+from agent_graph.plan import Plan
+from agent_graph.records import RunRecord
+from agent_graph.runs import read_run
+from agent_graph.state import Run
+from agent_graph.verdicts import Approve, Decision, Edit, Reject, Request, Resolve, Respond
+
+if TYPE_CHECKING:
+    from agent_graph.ports import Planner
+
+
+def resume(
+    run: RunArgument,
+    request: Annotated[str | None, typer.Option("--request", metavar="ID", help="Which request, when more than one waits.")] = None,
+    approve: Annotated[bool, typer.Option("--approve", help="Yes, to exactly what was shown.")] = False,
+    edit: Annotated[str | None, typer.Option("--edit", metavar="FILE", help="Yes, but with these arguments, or this plan.")] = None,
+    reject: Annotated[str | None, typer.Option("--reject", metavar="REASON", help="No; the planner may try another way.")] = None,
+    stop: Annotated[bool, typer.Option("--stop", help="No, and end the run.")] = False,
+    answer: Annotated[str | None, typer.Option("--answer", metavar="TEXT", help="The answer to a question.")] = None,
+    landed: Annotated[str | None, typer.Option("--landed", metavar="[FILE]", help="It happened; FILE holds what it returned.")] = None,
+    absent: Annotated[bool, typer.Option("--absent", help="It did not happen.")] = False,
+    by: By = None,
+    tools: Tools = [],  # noqa: B006
+    policy: PolicyPath = None,
+    cwd: Annotated[str | None, typer.Option("--cwd", metavar="DIR", help="The run's folder, if it was moved since the start.")] = None,
+    store: StorePath = str(DEFAULT_PATH),
+    as_json: AsJson = False,
+) -> int:
+    """Go on with a run: with a decision about what waits, or after its process died.
+
+    Without a decision, what waits is shown and, on a terminal, asked. The run goes on in the folder and with the tools that it was
+    started with; --tools and --policy replace them. A decision is on disk before the run goes on.
+
+    \b
+      agent-graph resume 3f2a                       what waits, or go on after a crash
+      agent-graph resume 3f2a --approve
+      agent-graph resume 3f2a --edit args.yaml      YAML or JSON
+      agent-graph resume 3f2a --reject "not today" --stop
+      agent-graph resume 3f2a --request 9c1e --answer "eu-west-1"
+
+    Exit codes are those of run.
+    """  # noqa: D301
+    out = Out.of(as_json)
+    here = recipe_here(tools, policy)
+    with SqliteStore(Path(store).absolute(), must_exist=True) as opened:
+        record = opened.runs.get(opened.runs.find(run))
+        out.about(record.id, store)
+        if record.finished:
+            raise RunFinished(f"run {record.id} has ended ({record.status}); look at it with: agent-graph show {record.id}")
+        shown = read_run(opened, record.id)
+        decides = chosen(approve=approve, edit=edit, reject=reject, stop=stop, answer=answer, landed=landed, absent=absent)
+        asked = pick(shown, request, must=bool(decides))
+        decision = read_decision(asked, decides[0], edit=edit, reject=reject, stop=stop, answer=answer, landed=landed) if decides and asked else None
+        only_looks = decision is None and shown.status == "paused" and not opened.approvals.decided(record.id)
+        if only_looks and not out.asks:
+            return waiting(out, shown, asked if request else None, store)
+
+        recipe = remembered(record, shown.plan, here, cwd)
+        enter(recipe, record.id)
+        registry, rules = load_registry(recipe), load_policy(recipe)
+        check_tools(shown.plan, {step for step, result in shown.results.items() if result.status == "succeeded"}, registry, record.id)
+
+        from agent_graph.agent import AgentGraph
+
+        agent = AgentGraph(registry, planner=planner_of(recipe, shown, record), policy=rules, store=opened)
+        driver = Driver(out, agent, record.id, store, by or login_name())
+        if only_looks:
+            return driver.to_the_end(None, only=asked.id if request and asked else None)
+        what: Any = {asked.id: decision} if asked is not None and decision is not None else None
+        events = agent.stream_resume(record.id, what, by=by or login_name())
+        try:
+            return driver.to_the_end(events)
+        except RunBusy as error:
+            if what is not None:
+                raise RunBusy(f"{error}\nThe decision is on record; whoever drives the run finds it.") from None
+            raise
+
+
+def chosen(**given: Any) -> list[str]:
+    """The one decision that was given, as the name of its option; none at all is fine. Raises UsageError for more."""
+    names = [name for name, value in given.items() if value is not None and value is not False]
+    if names == ["reject", "stop"]:
+        names = ["reject"]
+    if len(names) > 1:
+        raise UsageError(f"one decision at a time: {', '.join('--' + name for name in names)} exclude each other")
+    return names
+
+
+def pick(run: Run, prefix: str | None, *, must: bool) -> Request | None:
+    """The request that is meant. Raises NothingPending or AmbiguousDecision, which lists what waits."""
+    if prefix is not None:
+        found = [one for one in run.requests if one.id.startswith(prefix)]
+        if len(found) == 1:
+            return found[0]
+        if not run.requests:
+            raise NothingPending(f"nothing of run {run.id} waits for a decision; resume it without one to go on")
+        raise AmbiguousDecision(f"{'no' if not found else 'more than one'} request that waits starts with {prefix!r}; these wait:\n{_listed(run.requests)}")
+    if len(run.requests) == 1:
+        return run.requests[0]
+    if must and not run.requests:
+        raise NothingPending(f"nothing of run {run.id} waits for a decision; resume it without one to go on")
+    if must:
+        raise AmbiguousDecision(f"{len(run.requests)} requests of run {run.id} wait; say which with --request ID:\n{_listed(run.requests)}")
+    return None
+
+
+def _listed(requests: Sequence[Request]) -> str:
+    return "\n".join(f"  {request.id}  {request.kind}  {request.tool or request.question or 'the plan'}" for request in requests)
+
+
+def read_decision(
+    request: Request, kind: str, *, edit: str | None, reject: str | None, stop: bool, answer: str | None, landed: str | None
+) -> Decision:
+    """Raises InvalidDocument for a file that does not parse."""
+    match kind:
+        case "approve":
+            return Approve()
+        case "edit" if request.kind == "plan":
+            return Edit(plan=inputs.read_plan(str(edit)))
+        case "edit":
+            return Edit(args=inputs.read_args(str(edit)))
+        case "reject" | "stop":
+            return Reject(reason=reject or "", stop=stop)
+        case "answer":
+            return Respond(text=_choice(request, str(answer)))
+        case "landed":
+            return Resolve(outcome="landed", output=inputs.read_value(landed) if landed else None)
+        case _:
+            return Resolve(outcome="absent")
+
+
+def _choice(request: Request, answer: str) -> str:
+    """A choice may be given by its number, unless that is a choice itself."""
+    if answer in request.choices or not answer.isdecimal() or not 1 <= int(answer) <= len(request.choices):
+        return answer
+    return request.choices[int(answer) - 1]
+
+
+def waiting(out: Out, run: Run, only: Request | None, store: str) -> int:
+    """Nobody is there to be asked: say what waits and how it is answered."""
+    if only is not None and not out.json:
+        show_card(out, run, only, more=len(run.requests) - 1)
+        report_outcome(out, run, store, cards=False)
+        return PAUSED
+    return report_outcome(out, run, store)
+
+
+def remembered(record: RunRecord, plan: Plan | None, here: Recipe, cwd: str | None) -> Recipe:
+    """How the run was started, with what is given now in its place."""
+    kept = recipe_of(record)
+    if kept is None:
+        used = {step.tool for step in plan.steps if step.tool} if plan is not None else set()
+        if used and not here.tools and not names_bundled_tools(used):
+            raise UsageError(f"run {record.id} was started from Python; give its tools with --tools MODULE or --tools FILE.py")
+        kept = here.model_copy(update={"bundled": not here.tools and names_bundled_tools(used)})
+    changed: dict[str, Any] = {}
+    if here.tools:
+        changed["tools"] = tuple(absolute(spec) for spec in here.tools)
+    if here.policy is not None:
+        changed["policy"] = here.policy
+    if cwd is not None:
+        changed["cwd"] = str(Path(cwd).absolute())
+    return kept.model_copy(update=changed)
+
+
+def planner_of(recipe: Recipe, run: Run, record: RunRecord) -> Planner | Plan | None:
+    """Who plans, where there is still something to plan: a blueprint's plan is on record, and fixed."""
+    if run.plan is not None:
+        return None
+    from agent_graph.planners.blueprint import BlueprintPlanner
+
+    if recipe.plan is not None:
+        return inputs.read_plan(recipe.plan)
+    if recipe.planner is not None:
+        return BlueprintPlanner(inputs.read_blueprint(recipe.planner))
+    raise UsageError(f"run {record.id} has no plan yet, and its planner is not known here; go on with it where it was started")
