@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from agent_graph.verdicts import Issue
 
 
-class AgentGraphError(Exception):
-    """The root of all errors of this package."""
+class AgentGraphError(RuntimeError):
+    """The root of all errors of this package. A ``RuntimeError``, since LangGraph's server passes on the messages of built-in errors only."""
 
 
 class UsageError(AgentGraphError):

@@ -57,7 +57,7 @@ class Asker:
                     return Reject(reason=self.line("Why not? (empty: no reason): ").strip())
                 case "q" | "quit":
                     raise Later
-                case ("e" | "edit") if not verbs:
+                case "e" | "edit" if not verbs:
                     edited, draft = self.edit(run, request, draft)
                     if edited is not None:
                         return edited
@@ -73,7 +73,9 @@ class Asker:
         command = editor()
         entered: str | None = None
         if command is not None:
-            entered = in_editor(command, draft or text, ending, "Change the values, save and leave. What you save is shown before it counts.")
+            entered = in_editor(
+                command, draft or text, ending, "Change the values, save and leave. What you save is shown before it counts."
+            )
             if entered is None:
                 self.wrong(f"the editor {command[0]} could not be run, or failed; set EDITOR to another one")
         if entered is None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import typer
+
 from agent_graph.checkpoints.store import DEFAULT_PATH, SqliteStore
 from agent_graph.cli.options import AsJson, RunArgument, StorePath
 from agent_graph.cli.outcome import SUCCEEDED
 from agent_graph.cli.output import Out
 
 
-def cancel(run: RunArgument, store: StorePath = str(DEFAULT_PATH), as_json: AsJson = False) -> int:
+def cancel(context: typer.Context, run: RunArgument, store: StorePath = str(DEFAULT_PATH), as_json: AsJson = False) -> int:
     """End a run that nobody drives. What was done stays done; the run cannot be resumed."""
-    out = Out.of(as_json)
+    out = Out.of(context, as_json=as_json)
     with SqliteStore(store, must_exist=True) as opened:
         from agent_graph.agent import AgentGraph
 
@@ -18,6 +20,6 @@ def cancel(run: RunArgument, store: StorePath = str(DEFAULT_PATH), as_json: AsJs
     if out.json:
         out.document(ended)
     else:
-        done = sum(result.landed for result in ended.results.values())
-        out.say(f"run {ended.id} is cancelled; {done} call{'s' if done != 1 else ''} that it made stay done")
+        done = sum(result.status == "succeeded" for result in ended.results.values())
+        out.say(f"run {ended.id} is cancelled; the {done} step{'s' if done != 1 else ''} that it finished stay done")
     return SUCCEEDED

@@ -110,11 +110,14 @@ def _gap(hidden: list[Item], style: Style) -> Text:
     return Text(f"  {'⋮' if style.unicode else ':'} {said}", style="dim", no_wrap=True)
 
 
+_ORDER: tuple[Standing, ...] = ("succeeded", "failed", "blocked", "skipped", "running", "asks", "in_doubt", "begun", "waiting")
+
+
 def summary(checklist: Checklist) -> str:
-    """How many stand how: ``3 running side by side · 5 succeeded · 12 waiting``."""
+    """How many stand how: ``5 succeeded, 3 running side by side, 12 to go``."""
     counts = checklist.counts
     parts = []
-    for standing in MARKS:
+    for standing in _ORDER:
         number = counts.get(standing, 0)
         if number:
             word = {"asks": "waiting for a person", "in_doubt": "in doubt", "waiting": "to go"}.get(standing, standing)

@@ -76,9 +76,13 @@ class Driver:
         """Until the run has ended or waits. Returns an exit code only after Ctrl-C."""
         checklist = checklist_of(self.agent.store, self.run())
         try:
-            with progress(self.out, checklist) as shown, signals.announced(shown), closing(cast("Any", events)):
-                for event in events:
-                    shown.see(event)
+            with progress(self.out, checklist) as shown:
+                try:
+                    with signals.announced(shown), closing(cast("Any", events)):
+                        for event in events:
+                            shown.see(event)
+                finally:
+                    checklist.items = checklist_of(self.agent.store, self.run()).items  # the last picture is the ledger's
         except KeyboardInterrupt:
             run = self.run()
             if run.finished:

@@ -31,8 +31,10 @@ from agent_graph.trace.visible import visible
 
 
 def runs(
+    context: typer.Context,
     status: Annotated[
-        str | None, typer.Option("--status", metavar="STATUS", help="Only these: running, paused, interrupted, succeeded, failed, cancelled.")
+        str | None,
+        typer.Option("--status", metavar="STATUS", help="Only these: running, paused, interrupted, succeeded, failed, cancelled."),
     ] = None,
     limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many.")] = 50,
     store: StorePath = str(DEFAULT_PATH),
@@ -43,7 +45,7 @@ def runs(
     \b
       agent-graph runs --status paused
     """  # noqa: D301
-    out = Out.of(as_json)
+    out = Out.of(context, as_json=as_json)
     if status is not None and status not in get_args(RunStatus):
         raise UsageError(f"--status {status!r} is none of: {', '.join(get_args(RunStatus))}")
     with SqliteStore(store, must_exist=True) as opened:
@@ -78,13 +80,13 @@ def shortest(ids: object) -> int:
     return 36
 
 
-def show(run: RunArgument, store: StorePath = str(DEFAULT_PATH), as_json: AsJson = False) -> int:
+def show(context: typer.Context, run: RunArgument, store: StorePath = str(DEFAULT_PATH), as_json: AsJson = False) -> int:
     """Show one run: its steps, what waits and how to answer, its answer, or why it failed.
 
     \b
       agent-graph show 3f2a
     """  # noqa: D301
-    out = Out.of(as_json)
+    out = Out.of(context, as_json=as_json)
     with SqliteStore(store, must_exist=True) as opened:
         found = read_run(opened, opened.runs.find(run))
         checklist = checklist_of(opened, found)
@@ -120,12 +122,12 @@ def say_state(out: Out, run: Run, store: str) -> None:
             out.say(f"driven by {visible(run.owner)}")
 
 
-def trace(run: RunArgument, store: StorePath = str(DEFAULT_PATH), as_json: AsJson = False) -> int:
+def trace(context: typer.Context, run: RunArgument, store: StorePath = str(DEFAULT_PATH), as_json: AsJson = False) -> int:
     """Everything that happened in a run, a line each: seconds since its start, phase, kind, step, details.
 
     With --json: an array of events.
     """
-    out = Out.of(as_json)
+    out = Out.of(context, as_json=as_json)
     with SqliteStore(store, must_exist=True) as opened:
         record = opened.runs.get(opened.runs.find(run))
         events = opened.events.of(record.id)
@@ -138,6 +140,7 @@ def trace(run: RunArgument, store: StorePath = str(DEFAULT_PATH), as_json: AsJso
 
 
 def draw(
+    context: typer.Context,
     what: Annotated[str, typer.Argument(metavar="RUN|PLAN|BLUEPRINT", help="A run's id, a file, or a bundled blueprint.")],
     store: StorePath = str(DEFAULT_PATH),
 ) -> int:
@@ -147,7 +150,7 @@ def draw(
       agent-graph draw investigate-metric
       agent-graph draw 3f2a > run.mmd
     """  # noqa: D301
-    out = Out.of(as_json=False)
+    out = Out.of(context)
     states = None
     if inputs.looks_like_file(what) or Path(what).is_file() or what in examples.blueprints():
         source = inputs.read_plan_or_blueprint(what)

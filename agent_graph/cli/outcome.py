@@ -52,7 +52,7 @@ def report_outcome(out: Out, run: Run, store: str, *, cards: bool = True) -> int
         return EXIT[run.status]
     match run.status:
         case "succeeded":
-            out.say(f"succeeded in {seconds(run.updated - run.created)}", STYLES["succeeded"])
+            out.say(f"succeeded, {seconds(run.updated - run.created)} after its start", STYLES["succeeded"])
             say_answer(out, run.answer)
         case "failed" | "cancelled":
             say_diagnosis(out, run, store)
@@ -86,7 +86,7 @@ def say_answer(out: Out, answer: Any) -> None:
 def say_diagnosis(out: Out, run: Run, store: str) -> None:
     error = run.error or Diagnosis(code="unknown", cause="execution", message="no reason is recorded")
     took = seconds(run.updated - run.created)
-    out.say(f"{run.status} after {took}: [{error.code}] {visible(error.message)}", STYLES[run.status])
+    out.say(f"{run.status}, {took} after its start: [{error.code}] {visible(error.message)}", STYLES[run.status])
     out.say(f"  cause: {error.cause}" + (f", at step {visible(error.step_id)}" if error.step_id else ""))
     out.say(f"  what to do: {ADVICE[error.cause]}")
     out.say(f"  the whole story: {command('trace', run.id, store=store)}")

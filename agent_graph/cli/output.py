@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+import typer
 from pydantic import BaseModel
-from rich.console import Console
+from rich.console import Console as RichConsole
 from rich.text import Text
 
 from agent_graph.trace.visible import visible_lines
@@ -21,12 +22,31 @@ WIDEST = 120
 """Columns beyond which a line is no longer easy to read."""
 
 
+class Console(RichConsole):
+    def on_broken_pipe(self) -> None:
+        """Rich would end the process here, in the middle of a run."""
+        raise  # noqa: PLE0704  # it is called from the except block
+
+
 @dataclass
 class Out:
     """One command's way to speak. Under ``json`` nothing is printed but the document at the end."""
 
     json: bool = False
     documents: list[Any] = field(default_factory=list)
+    run_id: str | None = None
+    """The run that the command is about, once it is known, and its store: said when something goes wrong."""
+    store: str = ""
+
+    @classmethod
+    def of(cls, context: typer.Context, *, as_json: bool = False) -> Out:
+        """The one of this call of the program."""
+        out: Out = context.obj
+        out.json = as_json
+        return out
+
+    def about(self, run_id: str, store: str) -> None:
+        self.run_id, self.store = run_id, store
 
     @cached_property
     def terminal(self) -> bool:

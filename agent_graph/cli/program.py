@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 
 from agent_graph.checkpoints.store import DEFAULT_PATH
+from agent_graph.trace.visible import visible
 
 NAME = "agent-graph"
 
@@ -29,4 +30,10 @@ def program() -> str:
 def command(*words: str, store: str | Path = DEFAULT_PATH) -> str:
     """A command line of this program; the store is named unless it is the default one."""
     with_store = [] if Path(store) == DEFAULT_PATH or Path(store).absolute() == DEFAULT_PATH.absolute() else ["--store", str(store)]
-    return " ".join([program(), *map(shlex.quote, [*words, *with_store])])
+    return " ".join([program(), *map(quoted, [*words, *with_store])])
+
+
+def quoted(word: str) -> str:
+    """For the shell, in double quotes where that is easier to read. What a terminal would obey is written out: then it cannot be copied."""
+    said = visible(word)
+    return f'"{said}"' if "'" in said and not set(said) & set('"$`\\!') else shlex.quote(said)

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from agent_graph.cli.checklist import Style, rows, summary
 from agent_graph.cli.output import Out
-from agent_graph.events import Decided, Done, Event, IssueFound, Observed, PlanMade, Replanned, RunStarted, StepFinished, StepStarted
+from agent_graph.events import Done, Event, IssueFound, Observed, PlanMade, Replanned, RunStarted, StepFinished, StepStarted, Waiting
 from agent_graph.trace.checklist import Checklist
 from agent_graph.trace.render import details, seconds
 from agent_graph.trace.visible import clipped, visible
@@ -88,13 +88,13 @@ class Lines:
                 self._line(event, event.severity, event.step_id or "", details(event).removeprefix(event.severity).lstrip())
             case Done():
                 pass  # what follows says it at length
-            case Decided():
-                self._line(event, "decided", event.step_id or "", details(event))
+            case Waiting():
+                self._line(event, "waits", str(event.request.get("step_id") or ""), details(event))
             case _:
                 self._line(event, event.kind.replace("_", " "), getattr(event, "step_id", None) or "", details(event))
 
     def _line(self, event: Event, what: str, step: str, said: str) -> None:
-        since = event.at - (self._began or event.at)
+        since = max(0.0, event.at - (self._began or event.at))  # a decision is older than the drive that acts on it
         self._out.say(f"  {since:8.2f} s  {what:<10}  {visible(step):<12}  {said}".rstrip())
 
     def _plan(self, event: PlanMade) -> None:

@@ -15,7 +15,17 @@ from agent_graph.cli.drive import Driver, login_name
 from agent_graph.cli.options import AsJson, By, PolicyPath, RunArgument, StorePath, Tools
 from agent_graph.cli.outcome import PAUSED, report_outcome
 from agent_graph.cli.output import Out
-from agent_graph.cli.recipe import Recipe, absolute, check_tools, enter, load_policy, load_registry, names_bundled_tools, recipe_here, recipe_of
+from agent_graph.cli.recipe import (
+    Recipe,
+    absolute,
+    check_tools,
+    enter,
+    load_policy,
+    load_registry,
+    names_bundled_tools,
+    recipe_here,
+    recipe_of,
+)
 from agent_graph.errors import AmbiguousDecision, NothingPending, RunBusy, RunFinished, UsageError
 from agent_graph.plan import Plan
 from agent_graph.records import RunRecord
@@ -28,6 +38,7 @@ if TYPE_CHECKING:
 
 
 def resume(
+    context: typer.Context,
     run: RunArgument,
     request: Annotated[str | None, typer.Option("--request", metavar="ID", help="Which request, when more than one waits.")] = None,
     approve: Annotated[bool, typer.Option("--approve", help="Yes, to exactly what was shown.")] = False,
@@ -58,7 +69,7 @@ def resume(
 
     Exit codes are those of run.
     """  # noqa: D301
-    out = Out.of(as_json)
+    out = Out.of(context, as_json=as_json)
     here = recipe_here(tools, policy)
     with SqliteStore(Path(store).absolute(), must_exist=True) as opened:
         record = opened.runs.get(opened.runs.find(run))
@@ -68,7 +79,11 @@ def resume(
         shown = read_run(opened, record.id)
         decides = chosen(approve=approve, edit=edit, reject=reject, stop=stop, answer=answer, landed=landed, absent=absent)
         asked = pick(shown, request, must=bool(decides))
-        decision = read_decision(asked, decides[0], edit=edit, reject=reject, stop=stop, answer=answer, landed=landed) if decides and asked else None
+        decision = (
+            read_decision(asked, decides[0], edit=edit, reject=reject, stop=stop, answer=answer, landed=landed)
+            if decides and asked
+            else None
+        )
         only_looks = decision is None and shown.status == "paused" and not opened.approvals.decided(record.id)
         if only_looks and not out.asks:
             return waiting(out, shown, asked if request else None, store)
@@ -112,7 +127,9 @@ def pick(run: Run, prefix: str | None, *, must: bool) -> Request | None:
             return found[0]
         if not run.requests:
             raise NothingPending(f"nothing of run {run.id} waits for a decision; resume it without one to go on")
-        raise AmbiguousDecision(f"{'no' if not found else 'more than one'} request that waits starts with {prefix!r}; these wait:\n{_listed(run.requests)}")
+        raise AmbiguousDecision(
+            f"{'no' if not found else 'more than one'} request that waits starts with {prefix!r}; these wait:\n{_listed(run.requests)}"
+        )
     if len(run.requests) == 1:
         return run.requests[0]
     if must and not run.requests:

@@ -36,13 +36,15 @@ class Wanted:
 
 
 def run(
+    context: typer.Context,
     what: Annotated[
-        str | None, typer.Argument(metavar="[GOAL|BLUEPRINT]", help="A blueprint's file or bundled name, or a goal in words.")
+        str | None, typer.Argument(metavar="GOAL|BLUEPRINT", help="A blueprint's file or bundled name, or a goal in words.")
     ] = None,
     param: Params = [],  # noqa: B006
     plan: Annotated[str | None, typer.Option("--plan", metavar="FILE", help="A plan to run, as YAML or JSON.")] = None,
     planner: Annotated[
-        str | None, typer.Option("--planner", metavar="BLUEPRINT", help="Who plans for a goal in words: a blueprint's file or bundled name.")
+        str | None,
+        typer.Option("--planner", metavar="BLUEPRINT", help="Who plans for a goal in words: a blueprint's file or bundled name."),
     ] = None,
     policy: PolicyPath = None,
     store: StorePath = str(DEFAULT_PATH),
@@ -66,7 +68,7 @@ def run(
     Exit: 0 succeeded, 1 failed, 2 wrong usage or invalid input, 3 paused and waiting for a person, 4 busy elsewhere,
     130 interrupted and resumable.
     """  # noqa: D301
-    out = Out.of(as_json)
+    out = Out.of(context, as_json=as_json)
     if what is None and plan is None and planner is None:
         return list_blueprints(out)
     new = RunId(inputs.check_run_id(run_id) if run_id is not None else new_id())
@@ -91,7 +93,9 @@ def read_wanted(what: str | None, plan: str | None, planner: str | None, given: 
     if plan is not None and planner is not None:
         raise UsageError("--plan and --planner exclude each other: a plan needs nobody to plan")
     if what is not None and (plan or planner) and inputs.looks_like_file(what):
-        raise UsageError(f"{what} looks like a file, but {'--plan' if plan else '--planner'} says what to run; beside it, give a goal in words")
+        raise UsageError(
+            f"{what} looks like a file, but {'--plan' if plan else '--planner'} says what to run; beside it, give a goal in words"
+        )
     if plan is not None:
         own = inputs.read_plan(plan)
         return Wanted(source=own, named=plan, goal=what, params=inputs.plan_params(given))

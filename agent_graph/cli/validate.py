@@ -14,14 +14,15 @@ from agent_graph.cli.output import Out
 from agent_graph.cli.recipe import load_policy, load_registry, recipe_here
 from agent_graph.cli.run import Wanted, with_tools
 from agent_graph.identity import RunId
-from agent_graph.plan import Blueprint
+from agent_graph.plan import Blueprint, Step
 from agent_graph.policy.compiler import Rules, compile_plan
 from agent_graph.policy.limits import Limits
 from agent_graph.trace.visible import visible
-from agent_graph.verdicts import Issue
+from agent_graph.verdicts import Ask, Issue
 
 
 def validate(
+    context: typer.Context,
     what: Annotated[str, typer.Argument(metavar="PLAN|BLUEPRINT", help="A file, or a bundled blueprint.")],
     param: Params = [],  # noqa: B006
     tools: Tools = [],  # noqa: B006
@@ -38,7 +39,7 @@ def validate(
 
     Exit: 0 valid, 2 not.
     """  # noqa: D301
-    out = Out.of(as_json)
+    out = Out.of(context, as_json=as_json)
     source = inputs.read_plan_or_blueprint(what)
     open_params: set[str] = set()
     if isinstance(source, Blueprint):
@@ -75,9 +76,19 @@ def validate(
     out.say(f"{visible(what)} is valid: {len(plan.steps)} step{'s' if len(plan.steps) != 1 else ''}, risk {report.risk}", "bold green")
     if open_params:
         out.say(f"  not checked, since no value was given: {', '.join(sorted(open_params))}")
-    if report.review:
-        out.say(f"  a person is asked before it runs: {visible(report.review)}")
+    for step in plan.steps:
+        if (why := asks(step, rules)) is not None:
+            out.say(f"  a person is asked before {step.id} ({visible(step.tool)}): {visible(why)}")
     return SUCCEEDED
+
+
+def asks(step: Step, rules: Rules) -> str | None:
+    """Why a person is asked before the step; None when nobody is."""
+    spec = rules.tools.get(step.tool or "")
+    if step.approval == "required":
+        return "the step requires it"
+    verdict = rules.policy.judge(spec) if spec is not None else None
+    return verdict.reason if isinstance(verdict, Ask) else None
 
 
 def _only_open(issue: Issue, names: set[str]) -> bool:

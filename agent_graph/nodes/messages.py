@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from agent_graph.identity import RunId
+from agent_graph.identity import RunId, digest
 from agent_graph.plan import Plan
 from agent_graph.state import State
 from agent_graph.verdicts import Request
@@ -72,6 +72,13 @@ def request_message(request: Request) -> dict[str, Any]:
         case "in_doubt":
             text = f"It is not known whether `{request.tool}` happened: {request.reason}. Did it land, or is it absent?"
     return _message(f"{request.run_id}:request:{request.id}", text)
+
+
+def unused_message(run_id: RunId, message_id: str, text: str) -> dict[str, Any]:
+    """A UI's chat box starts a new run of the graph instead of answering; whoever typed there must not believe that it was an answer."""
+    said = text if len(text) <= 200 else f"{text[:200]}…"
+    note = f"Not used, since this run has not ended: “{said}”. What waits is answered where it is shown."
+    return _message(f"{run_id}:unused:{digest([message_id, text])[:8]}", note)
 
 
 def progress_message(run_id: RunId, version: int, ended: int, steps: int, why: str) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from agent_graph.events import Note, PlanMade
 from agent_graph.identity import digest, new_id
-from agent_graph.nodes.messages import goal_in, last_message_id, plan_message
+from agent_graph.nodes.messages import goal_in, last_message_id, plan_message, unused_message
 from agent_graph.nodes.visit import Visit
 from agent_graph.plan import Plan, Step
 from agent_graph.ports import Answer, PlanningContext, Question
@@ -18,7 +18,9 @@ def plan(state: State, visit: Visit) -> Update:
     """Make version 1, or put the planner's question on record. A run that has a plan already goes on with it."""
     taken: Update = {"goal": None, "taken": last_message_id(state), "run_id": visit.run_id}
     if visit.over or visit.current is not None or waits_for_answer(visit):
-        note_unused(state, visit)
+        unused = note_unused(state, visit)
+        if unused is not None:
+            taken["messages"] = [unused_message(visit.run_id, taken["taken"], unused)]
         return taken
     store = visit.deps.store
     context = PlanningContext(goal=visit.record.goal, tools=visit.deps.tools.specs, answers=store.approvals.answers(visit.run_id))
@@ -44,12 +46,14 @@ def plan(state: State, visit: Visit) -> Update:
     return taken
 
 
-def note_unused(state: State, visit: Visit) -> None:
-    """New input while the thread's run is still under way changes nothing, and that is said."""
+def note_unused(state: State, visit: Visit) -> str | None:
+    """New input while the thread's run is still under way changes nothing, and that is said. Returns the input."""
     given = goal_in(state)
     text = given.get("text") if isinstance(given, dict) else given
-    if text is not None and text != visit.record.goal.text:
-        visit.trace(Note(run_id=visit.run_id, at=visit.now(), message=f"input not used, since this run has not ended: {str(text)[:500]}"))
+    if text is None or text == visit.record.goal.text:
+        return None
+    visit.trace(Note(run_id=visit.run_id, at=visit.now(), message=f"input not used, since this run has not ended: {str(text)[:500]}"))
+    return str(text)
 
 
 def keep(visit: Visit, made: Plan) -> None:

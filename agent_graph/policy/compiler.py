@@ -271,7 +271,7 @@ class _Compiler:
         """The value with its references to parameters resolved."""
         if is_reference(value):
             param = Reference.parse(value["$ref"]).param
-            return value if param is None else self.plan.goal.params.get(param)
+            return self.plan.goal.params.get(param, value) if param is not None else value
         if isinstance(value, Mapping):
             return {key: self.with_params(item) for key, item in value.items()}
         if isinstance(value, list):

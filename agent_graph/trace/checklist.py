@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from agent_graph.events import Decided, Event, PlanMade, StepFinished, StepStarted, Waiting
+from agent_graph.events import Decided, Event, PlanMade, Replanned, StepFinished, StepStarted, Waiting
 from agent_graph.state import Run
 from agent_graph.verdicts import StepResult, StepStatus
 
@@ -107,11 +107,12 @@ class Checklist:
 
     def _plan(self, event: PlanMade) -> None:
         """A new version keeps what has ended well; what failed in the old one is open again."""
+        again = ("failed", "blocked", "asks") if isinstance(event, Replanned) else ("failed", "blocked")
         newer = event.version > self.version
         items: dict[str, Item] = {}
         for step in event.steps:
             known = self.items.get(str(step["id"]))
-            if known is None or (newer and known.standing in ("failed", "blocked", "asks")):
+            if known is None or (newer and known.standing in again):
                 known = Item(id=str(step["id"]), what=_what(step), description=str(step.get("description") or ""))
             items[known.id] = known
         self.items, self.version = items, event.version

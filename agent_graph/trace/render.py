@@ -51,7 +51,9 @@ def details(event: Event) -> str:
         case RunStarted():
             return f"{'resumed' if event.resumed else 'started'}: {visible(event.goal)}"
         case Replanned():
-            return f"version {event.version} by {visible(event.created_by)}, {_steps(event)}, {len(event.kept)} kept: {visible(event.reason)}"
+            return (
+                f"version {event.version} by {visible(event.created_by)}, {_steps(event)}, {len(event.kept)} kept: {visible(event.reason)}"
+            )
         case PlanMade():
             return f"version {event.version} by {visible(event.created_by or 'the planner')}, {_steps(event)}, digest {event.digest[:12]}"
         case IssueFound():

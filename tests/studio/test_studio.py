@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from types import ModuleType
 from typing import Any, get_args
 
+import httpx
 import pytest
 from langgraph_sdk import get_sync_client
 
 from agent_graph import AgentGraph, Approve
+from agent_graph.errors import RunBusy
 from agent_graph.nodes.routes import AfterApprove, AfterObserve, AfterValidate
 
 GRAPH = "agent-graph"
@@ -48,6 +50,11 @@ class Desk:
         thread = self.thread()
         self.say(thread, input={"goal": goal}, **given)
         return thread
+
+    def each(self, work: Callable[[str, Any], Any], cases: dict[str, Any]) -> dict[str, Any]:
+        """The work on every case, all at once: the server looks for new runs twice a second, so that one after another would take long."""
+        with ThreadPoolExecutor(len(cases)) as pool:
+            return dict(zip(cases, pool.map(work, cases, cases.values()), strict=True))
 
     def status(self, thread: str) -> str:
         return str(self.threads.get(thread)["status"])
@@ -135,89 +142,118 @@ def test_a_context_narrows_one_run(desk: Desk, name: str) -> None:
 
 # ── answers ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-YES = {"decisions": [{"type": "approve"}]}
+YES = {"decisions": [{"type": "approve"}]}  # byte for byte what Agent Chat UI sends
 NO = {"decisions": [{"type": "reject", "message": "not today"}]}
 
 
-@pytest.mark.parametrize(
-    "answer",
-    [
-        YES,  # Agent Chat UI, LangChain
-        [{"type": "accept", "args": None}],  # Agent Inbox
-        [{"type": "accept", "args": {"action": "send", "args": {"text": "as it is shown"}}}],  # Agent Inbox, with the action along
-        {"type": "approve", "by": "ann"},
-        "approve",
-    ],
-    ids=["LangChain", "Agent Inbox", "Agent Inbox with args", "bare", "word"],
-)
-def test_each_shape_of_a_yes(desk: Desk, server: Any, name: str, answer: Any) -> None:
-    thread = desk.ask_for(f"send {name}")
-    assert desk.answer(thread, answer)["status"] == "succeeded"
-    assert server.effects()[f"send text of {name}"] == 1
+def test_each_shape_of_a_yes(desk: Desk, server: Any, name: str) -> None:
+    shapes = {
+        "LangChain, Agent Chat UI": YES,
+        "Agent Inbox": [{"type": "accept", "args": None}],
+        "Agent Inbox with the action": [{"type": "accept", "args": {"action": "send", "args": {"text": "as it is shown"}}}],
+        "bare": {"type": "approve", "by": "ann"},
+        "a word": "approve",
+    }
+    came = desk.each(lambda shape, answer: desk.answer(desk.ask_for(f"send {name} {shape}"), answer).get("status"), shapes)
+    assert came == dict.fromkeys(shapes, "succeeded")
+    assert [server.effects()[f"send text of {name} {shape}"] for shape in shapes] == [1] * len(shapes)
 
 
-@pytest.mark.parametrize(
-    "answer",
-    [NO, [{"type": "response", "args": "not today"}], [{"type": "ignore", "args": None}], {"type": "reject", "reason": "not today"}],
-    ids=["LangChain", "Agent Inbox response", "Agent Inbox ignore", "bare"],
-)
-def test_each_shape_of_a_no(desk: Desk, server: Any, name: str, answer: Any) -> None:
-    thread = desk.ask_for(f"send {name}")
-    assert desk.answer(thread, answer)["status"] == "failed"
-    assert desk.status(thread) == "idle"
-    assert server.effects()[f"send text of {name}"] == 0
+def test_each_shape_of_a_no(desk: Desk, server: Any, name: str) -> None:
+    shapes = {
+        "LangChain, Agent Chat UI": NO,
+        "Agent Inbox, response": [{"type": "response", "args": "not today"}],
+        "Agent Inbox, ignore": [{"type": "ignore", "args": None}],
+        "bare": {"type": "reject", "reason": "not today"},
+    }
+
+    def refuse(shape: str, answer: Any) -> tuple[str, str]:
+        thread = desk.ask_for(f"send {name} {shape}")
+        return desk.answer(thread, answer).get("status"), desk.status(thread)
+
+    assert desk.each(refuse, shapes) == dict.fromkeys(shapes, ("failed", "idle"))
+    assert [server.effects()[f"send text of {name} {shape}"] for shape in shapes] == [0] * len(shapes)
 
 
-@pytest.mark.parametrize(
-    "answer",
-    [
-        {"decisions": [{"type": "edit", "edited_action": {"name": "book", "args": {"day": "DAY", "seats": 3, "window": False}}}]},
+def test_each_shape_of_an_edit(desk: Desk, server: Any, name: str) -> None:
+    shapes: dict[str, Callable[[str], Any]] = {
+        "LangChain, Agent Chat UI": lambda day: {
+            "decisions": [{"type": "edit", "edited_action": {"name": "book", "args": {"day": day, "seats": 3, "window": False}}}]
+        },
         # Agent Inbox turns every value that somebody edited into a text.
-        [{"type": "edit", "args": {"action": "book", "args": {"day": "DAY", "seats": "3", "window": "false"}}}],
-        {"type": "edit", "args": {"day": "DAY", "seats": 3, "window": False}},
-    ],
-    ids=["LangChain", "Agent Inbox with texts", "bare"],
-)
-def test_each_shape_of_an_edit(desk: Desk, server: Any, name: str, answer: Any) -> None:
-    thread = desk.ask_for(f"book {name}")
-    done = desk.answer(thread, _with_day(answer, name))
-    assert (done["status"], done["answer"]) == ("succeeded", f"booked 3 on {name}")
-    assert server.effects()[f"book {name} 3 False None"] == 1
-    assert server.effects()[f"book {name} 2 True None"] == 0
+        "Agent Inbox": lambda day: [{"type": "edit", "args": {"action": "book", "args": {"day": day, "seats": "3", "window": "false"}}}],
+        "bare": lambda day: {"type": "edit", "args": {"day": day, "seats": 3, "window": False}},
+    }
+
+    def edit(shape: str, answer: Callable[[str], Any]) -> Any:
+        return desk.answer(desk.ask_for(f"book {name} {shape}"), answer(f"{name} {shape}, edited")).get("answer")
+
+    assert desk.each(edit, shapes) == {shape: f"booked 3 on {name} {shape}, edited" for shape in shapes}
+    effects = server.effects()
+    assert [effects[f"book {name} {shape}, edited 3 False None"] for shape in shapes] == [1] * len(shapes)
+    assert [effects[f"book text of {name} {shape} 2 True None"] for shape in shapes] == [0] * len(shapes)
 
 
-def _with_day(value: Any, day: str) -> Any:
-    if isinstance(value, dict):
-        return {key: _with_day(each, day) for key, each in value.items()}
-    if isinstance(value, list):
-        return [_with_day(each, day) for each in value]
-    return day if value == "DAY" else value
+def test_the_calls_that_a_plan_s_gate_shows_can_be_edited(desk: Desk, server: Any, name: str) -> None:
+    def edit(how: str, send_back: Callable[[dict[str, Any]], Any]) -> Any:
+        thread = desk.ask_for(f"plan {name} {how}")
+        (shown,) = desk.gate(thread)["action_requests"]
+        assert shown["name"] == "execute_plan"
+        shown["args"]["calls"][0]["args"]["seats"] = 4
+        return desk.answer(thread, send_back(shown)).get("status")
+
+    shapes: dict[str, Any] = {
+        "Agent Chat UI": lambda shown: {
+            "decisions": [{"type": "edit", "edited_action": {"name": shown["name"], "args": shown["args"]}}]
+        },
+        "Agent Inbox": lambda shown: [
+            {
+                "type": "edit",
+                "args": {"action": shown["name"], "args": {key: json.dumps(value) for key, value in shown["args"].items()}},
+            }
+        ],
+    }
+    assert desk.each(edit, shapes) == dict.fromkeys(shapes, "succeeded")
+    effects = server.effects()
+    assert [effects[f"book {name} {how} 4 True None"] for how in shapes] == [1, 1]
+    assert [effects[f"book {name} {how} 1 True None"] for how in shapes] == [0, 0]
+    assert [effects[f"send {name} {how}"] for how in shapes] == [1, 1]
 
 
-@pytest.mark.parametrize(
-    ("answer", "said"),
-    [
-        ("yes please", "reject"),
-        (17, "not a decision"),
-        ({"decisions": []}, "exactly one"),
-        ({"decisions": [{"type": "approve"}, {"type": "approve"}]}, "exactly one"),
-        ([{"type": "perhaps", "args": None}], "perhaps"),
-        ({"decisions": [{"type": "edit", "edited_action": {"name": "book", "args": {"day": 4, "seats": "many"}}}]}, "seats"),
-        ({"decisions": [{"type": "approve"}], "request_id": "another"}, "another request"),
-    ],
-    ids=["text", "number", "none", "two", "unknown", "edit that does not validate", "wrong address"],
-)
-def test_an_answer_that_makes_no_sense_is_asked_again_with_what_was_wrong(desk: Desk, name: str, answer: Any, said: str) -> None:
-    thread = desk.ask_for(f"book {name}")
-    first = desk.gate(thread)
-    if answer == "yes please":
-        pytest.skip("a text is a no with its reason; see test_each_shape_of_a_no")
-    desk.answer(thread, answer)
-    again = desk.gate(thread)  # interrupted, not error
-    assert again["request_id"] == first["request_id"]
-    assert said in again["request"]["problem"]
-    assert said in again["action_requests"][0]["description"]
-    assert desk.answer(thread, YES)["status"] == "succeeded"
+def test_an_answer_that_makes_no_sense_is_asked_again_with_what_was_wrong(desk: Desk, server: Any, name: str) -> None:
+    cases = {
+        "a number": (17, "not a decision"),
+        "a text": ("yes please", "it takes approve, edit, reject"),
+        "no decision": ({"decisions": []}, "exactly one"),
+        "two decisions": ({"decisions": [{"type": "approve"}, {"type": "approve"}]}, "exactly one"),
+        "an unknown type": ([{"type": "perhaps", "args": None}], "perhaps"),
+        "an empty object": ({}, "not a decision"),
+        "an edit that does not validate": (
+            {"decisions": [{"type": "edit", "edited_action": {"name": "book", "args": {"day": "monday", "seats": "many", "window": True}}}]},
+            "seats",
+        ),
+        "an edit without arguments": ([{"type": "edit", "args": None}], "edit"),
+        "another request's": ({"decisions": [{"type": "approve"}], "request_id": "another"}, "another request"),
+    }
+
+    def confuse(case: str, given: tuple[Any, str]) -> str:
+        answer, said = given
+        thread = desk.ask_for(f"book {name} {case}")
+        first = desk.gate(thread)
+        desk.answer(thread, answer)
+        if case == "an empty object":  # LangGraph takes it for a map of no answers
+            desk.gate(thread)
+            return "asked again"
+        again = desk.gate(thread)  # which looks that the thread is interrupted, not in error
+        assert again["request_id"] == first["request_id"]
+        if said not in again["request"]["problem"] or said not in again["action_requests"][0]["description"]:
+            return str(again["request"]["problem"])
+        assert desk.answer(thread, YES)["status"] == "succeeded"
+        return "asked again"
+
+    assert desk.each(confuse, cases) == dict.fromkeys(cases, "asked again")
+    effects = server.effects()
+    assert [effects[f"book text of {name} {case} 2 True None"] for case in cases] == [case != "an empty object" for case in cases]
 
 
 def test_money_is_not_moved_by_an_answer_without_an_address(desk: Desk, server: Any, name: str) -> None:
@@ -227,6 +263,7 @@ def test_money_is_not_moved_by_an_answer_without_an_address(desk: Desk, server: 
     assert "request_id" in again["request"]["problem"]
     assert server.effects()[f"pay 10 text of {name}"] == 0
     assert desk.answer(thread, {**YES, "request_id": again["request_id"]})["status"] == "succeeded"
+    assert server.effects()[f"pay 10 text of {name}"] == 1
 
 
 def test_an_answer_by_interrupt_id_is_taken(desk: Desk, server: Any, name: str) -> None:
@@ -234,3 +271,193 @@ def test_an_answer_by_interrupt_id_is_taken(desk: Desk, server: Any, name: str) 
     interrupt = desk.threads.get_state(thread)["interrupts"][0]["id"]
     assert desk.answer(thread, {interrupt: YES})["status"] == "succeeded"
     assert server.effects()[f"send text of {name}"] == 1
+
+
+# ── chat ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def human(text: str) -> dict[str, Any]:
+    """As Agent Chat UI sends a message."""
+    return {"messages": [{"id": str(uuid.uuid4()), "type": "human", "content": [{"type": "text", "text": text}]}]}
+
+
+def test_a_goal_comes_as_a_message_and_plan_question_and_answer_leave_as_messages(desk: Desk, server: Any, name: str) -> None:
+    thread = desk.thread()
+    desk.say(thread, input=human("ask"))
+    assert desk.gate(thread)["action_requests"][0]["name"] == "answer_question"
+    # Agent Chat UI cannot respond: its people answer by editing the argument.
+    shown = desk.gate(thread)["action_requests"][0]
+    edited = {"decisions": [{"type": "edit", "edited_action": {"name": shown["name"], "args": {**shown["args"], "answer": name}}}]}
+    desk.answer(thread, edited)
+    done = desk.answer(thread, YES)
+    said = [message["content"] for message in done["messages"] if message["type"] == "ai"]
+    assert any("To whom?" in text for text in said)
+    assert any("Plan, version 1" in text and "Send what was found." in text for text in said)
+    assert said[-1] == f"sent text of to {name}"
+    assert server.effects()[f"send text of to {name}"] == 1
+    again = desk.say(thread, input=human(f"look {name}"))  # the next goal on the same thread is the next run
+    assert again["messages"][-1]["content"] == f"text of {name}"
+    assert server.effects()[f"send text of to {name}"] == 1
+
+
+def test_agent_inbox_answers_a_question_with_a_text(desk: Desk, name: str) -> None:
+    thread = desk.ask_for("ask")
+    desk.answer(thread, [{"type": "response", "args": name}])
+    assert desk.gate(thread)["action_requests"][0]["args"] == {"text": f"text of to {name}"}
+
+
+def test_typing_while_a_gate_waits_leads_back_to_the_gate_and_says_so(desk: Desk, server: Any, name: str) -> None:
+    thread = desk.thread()
+    desk.say(thread, input=human(f"send {name}"))
+    first = desk.gate(thread)
+    desk.say(thread, input=human("forget it"))
+    assert desk.gate(thread)["request_id"] == first["request_id"]
+    last = desk.state(thread)["messages"][-1]
+    assert last["type"] == "ai"
+    assert "forget it" in last["content"]
+    assert desk.answer(thread, YES)["status"] == "succeeded"
+    assert server.effects()[f"send text of {name}"] == 1
+
+
+# ── more than one at a time ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("strategy", ["enqueue", "interrupt", "rollback", "reject"])
+def test_two_answers_at_once_have_one_effect(desk: Desk, server: Any, name: str, strategy: Any) -> None:
+    thread = desk.ask_for(f"send {name}")
+
+    def press(_: int) -> Any:
+        try:
+            return desk.say(thread, command={"resume": YES}, multitask_strategy=strategy, raise_error=False)
+        except httpx.HTTPError as error:
+            return error
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(press, range(2)))
+    if desk.status(thread) != "idle":  # the second drive was stopped, and nobody went on
+        desk.say(thread, input=None)
+    assert desk.state(thread)["status"] == "succeeded"
+    assert server.effects()[f"send text of {name}"] == 1
+
+
+def test_a_second_answer_does_not_answer_the_next_gate(desk: Desk, server: Any, name: str) -> None:
+    thread = desk.ask_for(f"twice {name}")
+    first = desk.gate(thread)
+    answer = {**YES, "request_id": first["request_id"]}
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda _: desk.answer(thread, answer), range(2)))
+    assert "another request" in desk.gate(thread)["request"]["problem"]
+    assert server.effects()[f"slow_send text of {name}"] == 1
+    assert server.effects()[f"send sent text of {name}"] == 0
+
+
+def test_nine_slow_runs_do_not_keep_a_tenth_waiting(desk: Desk, server: Any, name: str) -> None:
+    pool = ThreadPoolExecutor(9)
+    slow = [pool.submit(desk.ask_for, f"wait {name} {i}") for i in range(9)]
+    for i in range(9):
+        server.wait_for(f"slow {name} {i}")
+    began = time.monotonic()
+    thread = desk.ask_for(f"send {name}")
+    took = time.monotonic() - began
+    desk.gate(thread)
+    ended = sum(server.effects()[f"slow {name} {i} ended"] for i in range(9))
+    for each in slow:
+        each.result()
+    pool.shutdown()
+    assert ended == 0, f"the quick run came to its gate after {took:.1f} s, when {ended} of the nine slow ones had ended"
+
+
+def test_a_cancelled_run_stops_and_can_go_on(desk: Desk, server: Any, python: AgentGraph, name: str) -> None:
+    thread = desk.thread()
+    run = desk.runs.create(thread, GRAPH, input={"goal": f"long {name}"})
+    server.wait_for(f"slow {name} 0")
+    desk.runs.cancel(thread, run["run_id"], wait=True)
+    seen = python.get(desk.state(thread)["run_id"])
+    assert seen.status == "interrupted"
+    assert {step: result.status for step, result in seen.results.items()} == {"s0": "succeeded"}  # it was in flight, and is recorded
+    time.sleep(0.5)
+    assert server.effects()[f"slow {name} 1"] == 0
+    desk.say(thread, input=None)
+    assert python.get(seen.id).status == "succeeded"
+    assert [server.effects()[f"slow {name} {i}"] for i in range(4)] == [1, 1, 1, 1]
+
+
+# ── the server and plain Python on one store ──────────────────────────────────────────────────────────────────────────
+
+
+def test_a_run_paused_in_python_is_answered_through_the_server(desk: Desk, server: Any, python: AgentGraph, name: str) -> None:
+    run = python.run(f"send {name}")
+    thread = desk.thread(thread_id=run.thread_id, graph_id=GRAPH)
+    assert desk.threads.get_state(thread)["interrupts"][0]["value"]["request_id"] == run.requests[0].id
+    assert desk.answer(thread, YES)["answer"] == f"sent text of {name}"
+    assert python.get(run.id).status == "succeeded"
+    assert server.effects()[f"send text of {name}"] == 1
+
+
+def test_a_run_paused_in_the_server_is_answered_in_python(desk: Desk, server: Any, python: AgentGraph, name: str) -> None:
+    thread = desk.ask_for(f"send {name}")
+    (run,) = [each for each in python.runs("paused") if each.thread_id == thread]
+    assert python.resume(run, Approve()).answer == f"sent text of {name}"
+    assert desk.state(thread)["status"] == "succeeded"
+    assert desk.threads.get_state(thread)["next"] == []
+    desk.answer(thread, YES)  # too late: there is nothing left to answer
+    assert server.effects()[f"send text of {name}"] == 1
+
+
+def test_a_run_that_python_drives_is_refused_to_the_server_and_the_other_way_round(
+    desk: Desk, server: Any, python: AgentGraph, name: str
+) -> None:
+    thread = desk.thread()
+    with ThreadPoolExecutor(1) as pool:
+        drive = pool.submit(desk.say, thread, input={"goal": f"wait {name}"})
+        server.wait_for(f"slow {name}")
+        (run,) = [each for each in python.runs() if each.thread_id == thread]
+        with pytest.raises(RunBusy, match=str(server.process.pid)):
+            python.resume(run.id)
+        drive.result()
+    assert server.effects()[f"slow {name}"] == 1
+    mine = python.run(f"twice {name}")
+    desk.thread(thread_id=mine.thread_id, graph_id=GRAPH)
+    with ThreadPoolExecutor(1) as pool:
+        go = pool.submit(python.resume, mine, Approve())
+        server.wait_for(f"slow_send text of {name}")
+        refused = desk.say(mine.thread_id, input=None, raise_error=False)
+        assert "RunBusy" in str(refused)
+        paused = go.result()
+    desk.say(mine.thread_id, input=None)
+    assert desk.gate(mine.thread_id)["request_id"] == paused.requests[0].id
+    assert server.effects()[f"slow_send text of {name}"] == 1
+
+
+# ── what goes wrong ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_input_without_a_goal_is_refused_with_words_and_the_thread_goes_on(desk: Desk, name: str) -> None:
+    thread = desk.thread()
+    refused = desk.say(thread, input={"params": {}}, raise_error=False)
+    assert "names no goal" in str(refused)
+    assert desk.status(thread) == "error"
+    assert desk.say(thread, input={"goal": f"look {name}"})["answer"] == f"text of {name}"
+    assert desk.status(thread) == "idle"
+
+
+def test_a_context_that_does_not_fit_is_refused_and_the_thread_goes_on(desk: Desk, name: str) -> None:
+    thread = desk.thread()
+    refused = desk.say(thread, input={"goal": f"look {name}"}, context={"max_steps": 0}, raise_error=False)
+    assert "max_steps" in str(refused)
+    assert desk.say(thread, input={"goal": f"look {name}"})["answer"] == f"text of {name}"
+
+
+def test_a_thread_is_copied_rolled_back_and_deleted(desk: Desk, server: Any, python: AgentGraph, name: str) -> None:
+    thread = desk.ask_for(f"send {name}")
+    copy = desk.threads.copy(thread)
+    desk.answer(thread, YES)
+    desk.threads.delete(thread)
+    assert [each.status for each in python.runs() if each.thread_id == thread] == ["succeeded"]  # what happened stays on record
+    assert server.effects()[f"send text of {name}"] == 1
+    assert copy is not None
+
+
+def test_nothing_blocked_the_server_s_loop(desk: Desk, server: Any, name: str) -> None:
+    assert desk.answer(desk.ask_for(f"post {name}"), YES)["answer"] == f"posted text of {name}"
+    assert server.blocked() == []

@@ -74,7 +74,7 @@ def book(day: str, seats: int, window: bool, extras: list[str] | None = None) ->
 
 
 @tool(risk="money", recovery="idempotent")
-def pay(amount: float, to: str) -> str:
+def pay(amount: int, to: str) -> str:
     """Pay somebody."""
     _say(f"pay {amount} {to}")
     return f"paid {amount} to {to}"
@@ -119,10 +119,8 @@ def _twice(name: str) -> tuple[Step, ...]:
 
 
 def _long(name: str) -> tuple[Step, ...]:
-    steps = [Step(id="0", tool="slow", args={"name": f"{name} 0", "seconds": 1.5})]
-    steps += [
-        Step(id=str(i), tool="slow", args={"name": f"{name} {i}", "seconds": 0.05}, depends_on=(str(i - 1),)) for i in range(1, 4)
-    ]
+    steps = [Step(id="s0", tool="slow", args={"name": f"{name} 0", "seconds": 1.5})]
+    steps += [Step(id=f"s{i}", tool="slow", args={"name": f"{name} {i}", "seconds": 0.05}, depends_on=(f"s{i - 1}",)) for i in range(1, 4)]
     return tuple(steps)
 
 
@@ -133,7 +131,14 @@ PLANS: dict[str, Any] = {
     "long": _long,
     "wait": lambda name: (Step(id="wait", tool="slow", args={"name": name, "seconds": 3.0}),),
     "look": lambda name: (Step(id="look", tool="look", args={"name": name}),),
-    "book": lambda name: (Step(id="book", tool="book", args={"day": name, "seats": 2, "window": True}),),
+    "book": lambda name: (
+        Step(id="look", tool="look", args={"name": name}),
+        Step(id="book", tool="book", args={"day": {"$ref": "steps.look.output"}, "seats": 2, "window": True}),
+    ),
+    "plan": lambda name: (
+        Step(id="a", tool="book", args={"day": name, "seats": 1, "window": True}),
+        Step(id="b", tool="send", args={"text": name}),
+    ),
     "pay": lambda name: (
         Step(id="look", tool="look", args={"name": name}),
         Step(id="pay", tool="pay", args={"amount": 10, "to": {"$ref": "steps.look.output"}}),

@@ -91,25 +91,32 @@ def test_a_cycle_is_named_from_its_start_to_its_start() -> None:
 # ── any plan ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 IDS = ["a", "b", "c", "d", "e", "f"]
-ID = st.sampled_from(IDS)
 
 
 @st.composite
 def plans(draw: st.DrawFn) -> Plan:
-    """Small plans over few ids, so that their steps meet: by dependency, reference, condition, criterion and fallback."""
+    """Small plans over few ids, so that their steps meet: by dependency, reference, condition, criterion and fallback.
+
+    Steps use what stands before them, and fallbacks stand behind, so that most of them validate.
+    """
+    names = draw(st.permutations(IDS))[: draw(st.integers(1, len(IDS)))]
+    free = list(names)
     steps = []
-    for position, name in enumerate(draw(st.permutations(IDS))[: draw(st.integers(1, len(IDS)))]):
-        earlier = st.sampled_from([step["id"] for step in steps]) if position and draw(st.integers(0, 9)) else ID
+    for position, name in enumerate(names):
         step: dict[str, Any] = {"id": name}
-        step["depends_on"] = draw(st.lists(earlier, max_size=2))
-        if draw(st.booleans()):
-            step["args"] = {"x": ref(draw(earlier))}
-        if not draw(st.integers(0, 3)):
-            step["when"] = f"steps.{draw(earlier)}.status == 'succeeded'"
-        if not draw(st.integers(0, 3)):
-            step["success_criteria"] = [f"output != steps.{draw(earlier)}.output"]
-        if not draw(st.integers(0, 2)):
-            step["on_failure"] = f"step:{draw(ID)}"
+        if position:
+            earlier = st.sampled_from(names[:position])
+            step["depends_on"] = draw(st.lists(earlier, max_size=2))
+            if draw(st.booleans()):
+                step["args"] = {"x": ref(draw(earlier))}
+            if not draw(st.integers(0, 3)):
+                step["when"] = f"steps.{draw(earlier)}.status == 'succeeded'"
+            if not draw(st.integers(0, 3)):
+                step["success_criteria"] = [f"output != steps.{draw(earlier)}.output"]
+        later = [each for each in names[position + 1 :] if each in free]
+        if later and draw(st.booleans()):
+            free.remove(fallback := draw(st.sampled_from(later)))
+            step["on_failure"] = f"step:{fallback}"
         steps.append(step)
     return made(*steps)
 
