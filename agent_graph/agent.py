@@ -11,15 +11,15 @@ from typing import Any, Self
 
 from agent_graph.checkpoints.leases import new_owner
 from agent_graph.checkpoints.store import DEFAULT_PATH, SqliteStore
+from agent_graph.decisions import Decisions, address, check
 from agent_graph.deps import Deps
 from agent_graph.driver import Driver
-from agent_graph.errors import AmbiguousDecision, InvalidDecision, InvalidPlan, NothingPending, RunFinished, UsageError
+from agent_graph.errors import InvalidDecision, InvalidPlan, RunFinished, UsageError
 from agent_graph.events import Event
-from agent_graph.execution.results import Results
+from agent_graph.execution.results import Results, check_tools
 from agent_graph.graph import Graph, build_graph
 from agent_graph.identity import RunId, new_id
 from agent_graph.nodes.edits import check_edit, edited_plan
-from agent_graph.nodes.gate import Unclear, fit
 from agent_graph.nodes.plan import plan_made
 from agent_graph.plan import Blueprint, Goal, Plan
 from agent_graph.planners.blueprint import BlueprintPlanner, StaticPlanner
@@ -35,10 +35,8 @@ from agent_graph.state import Run, RunStatus
 from agent_graph.threads import on_own_thread
 from agent_graph.tools.registry import ToolRegistry
 from agent_graph.trace.diagnosis import diagnose
-from agent_graph.verdicts import Approve, Decision, Edit, Reject, Request, Resolve, Respond
+from agent_graph.verdicts import Edit, Request
 
-AnyDecision = Approve | Edit | Reject | Respond | Resolve
-Decisions = AnyDecision | Mapping[str, AnyDecision] | None
 OnWaiting = Callable[[Run], Any]
 
 HOOK_ATTEMPTS = 3
@@ -101,7 +99,7 @@ class AgentGraph:
 
     def run(
         self,
-        goal: str | Goal | None = None,
+        goal: str | Goal | Plan | None = None,
         *,
         params: Mapping[str, Any] | None = None,
         plan: Plan | None = None,
@@ -111,14 +109,14 @@ class AgentGraph:
     ) -> Run:
         """Drive a new run until it has ended or waits for a person.
 
-        Raises InvalidPlan (with all issues, and before a run exists) when a plan that was handed in, or a blueprint's, cannot run;
+        ``goal`` may also be a ``Plan``. Raises InvalidPlan (with all issues, and before a run exists) when a plan that was handed in, or a blueprint's, cannot run;
         UsageError for parameters that do not fit; KeyboardInterrupt after Ctrl-C, with the run left resumable.
         """
         return self._to_the_end(self._create(goal, params, plan, run_id, principal, metadata))
 
     async def arun(
         self,
-        goal: str | Goal | None = None,
+        goal: str | Goal | Plan | None = None,
         *,
         params: Mapping[str, Any] | None = None,
         plan: Plan | None = None,
@@ -132,7 +130,7 @@ class AgentGraph:
 
     def stream(
         self,
-        goal: str | Goal | None = None,
+        goal: str | Goal | Plan | None = None,
         *,
         params: Mapping[str, Any] | None = None,
         plan: Plan | None = None,
@@ -145,7 +143,7 @@ class AgentGraph:
 
     async def astream(
         self,
-        goal: str | Goal | None = None,
+        goal: str | Goal | Plan | None = None,
         *,
         params: Mapping[str, Any] | None = None,
         plan: Plan | None = None,
@@ -199,6 +197,10 @@ class AgentGraph:
         found = (read_run(self.store, record.id, results=False) for record in self.store.runs.recent(limit=limit))
         return [run for run in found if status is None or run.status == status]
 
+    def trace(self, run_id: str) -> list[Event]:
+        """Everything that was recorded of the run, oldest first. A step's start is streamed and not kept; its result has it."""
+        return self.store.events.of(self.store.runs.find(run_id))
+
     def cancel(self, run_id: str) -> Run:
         """End a run that nobody drives; it cannot be resumed. Raises RunFinished, or RunBusy naming who drives it."""
         record = self._record(run_id)
@@ -221,7 +223,7 @@ class AgentGraph:
 
     def _create(
         self,
-        goal: str | Goal | None,
+        goal: str | Goal | Plan | None,
         params: Mapping[str, Any] | None,
         plan: Plan | None,
         run_id: str | None,
@@ -229,6 +231,8 @@ class AgentGraph:
         metadata: dict[str, Any] | None,
     ) -> RunId:
         """Check all that can be checked, then put the run on record."""
+        if isinstance(goal, Plan):
+            goal, plan = None, goal
         planner = self.deps.planner if plan is None else StaticPlanner(plan)
         wanted = _goal(goal, plan, planner)
         wanted = wanted.model_copy(update={"params": {**wanted.params, **(params or {})}, "principal": principal or wanted.principal})
@@ -266,21 +270,17 @@ class AgentGraph:
             raise RunFinished(
                 f"run {record.id} has ended ({record.status}); there is nothing to resume. Look at it with: agent-graph show {record.id}"
             )
+        current = self.store.runs.plan(record.id)
+        if current is not None and current.verdict == "valid":
+            check_tools(
+                record.id, current.plan, self.tools, lambda: Results(self.store, record.id, current.plan, Dataflow.of(current.plan))
+            )
         if decision is None:
             return record.id
         waiting = self.store.approvals.open(record.id)
-        decisions = _address(record.id, decision, waiting, run.requests if isinstance(run, Run) else None)
-        by_id = {request.id: request for request in waiting}
-        for request_id, one in decisions.items():
-            request = by_id.get(request_id)
-            if request is None:
-                continue  # the store says what became of it
-            try:
-                fit(one, request)
-            except Unclear as error:
-                raise InvalidDecision(f"request {request_id}: {error}") from None
-            if isinstance(one, Edit):
-                self._try_edit(record, one, request)
+        decisions = address(record.id, decision, waiting, run.requests if isinstance(run, Run) else None)
+        for edit, request in check(decisions, waiting):
+            self._try_edit(record, edit, request)
         self.store.approvals.decide(record.id, decisions, by)
         return record.id
 
@@ -374,20 +374,3 @@ def _goal(goal: str | Goal | None, plan: Plan | None, planner: Planner) -> Goal:
     if isinstance(planner, BlueprintPlanner):
         return Goal(text=planner.blueprint.goal)
     raise UsageError("say what is wanted: run(goal, …)")
-
-
-def _address(run_id: RunId, decision: Decisions, waiting: list[Request], shown: tuple[Request, ...] | None) -> dict[str, Decision]:
-    """Which decision is for which request."""
-    if isinstance(decision, Mapping):
-        return dict(decision)
-    assert decision is not None  # noqa: S101  # the caller has looked
-    if shown is not None:
-        if not shown:
-            raise NothingPending(f"nothing waited for a decision when run {run_id} was looked at")
-        return {request.id: decision for request in shown}
-    if not waiting:
-        raise NothingPending(f"nothing of run {run_id} waits for a decision; resume it without one to go on")
-    if len(waiting) > 1:
-        listed = "\n".join(f"  {request}" for request in waiting)
-        raise AmbiguousDecision(f"{len(waiting)} requests of run {run_id} wait; say which, as {{request_id: decision}}:\n{listed}")
-    return {waiting[0].id: decision}

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass, field
+from typing import Any
 
 from agent_graph.events import Event
 from agent_graph.identity import RunId, new_id
@@ -38,6 +40,9 @@ class Deps:
     clock: Clock = field(default_factory=SystemClock)
     drives: dict[str, Drive] = field(default_factory=dict)
     """Drives of this process that are under way, by id."""
+    stopping: dict[str, Future[Any]] = field(default_factory=dict)
+    """By thread: a node that a foreign runner cancelled and that still records its calls in flight. LangGraph's server starts the thread's
+    next drive at once, which waits for it."""
     principal: str | None = None
     """For whom a run acts that a foreign runner begins."""
     planners: dict[RunId, Planner] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""``Plan`` and ``Run`` as HTML, for notebooks: tables without styles or scripts of their own, since GitHub takes both out.
+"""``Plan`` and ``Run`` as HTML, for notebooks: plain tables, since GitHub takes styles and scripts out.
 
 Everything shown may come from outside, and an approval is only worth something if the person saw what will be sent: markup is escaped,
 and characters that an eye would not see are written out.
@@ -25,6 +25,11 @@ _UNSEEN = frozenset([0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x2800, 0x3164, 0xF
 
 _LEFT = ' style="text-align:left;vertical-align:top"'
 """Jupyter aligns cells to the right, which no text survives."""
+
+_AS_IT_IS = ' style="text-align:left;white-space:pre-wrap"'
+"""Two spaces are not one."""
+
+LINE = "\n"
 
 
 def plan_html(plan: Plan) -> str:
@@ -131,11 +136,17 @@ def _values(values: Mapping[str, Any]) -> str:
 def _value(value: Any) -> str:
     """A JSON value, complete and exact. A text of several lines is shown as it reads, Markdown included; all else as JSON."""
     if isinstance(value, str) and "\n" in value:
-        return f"<pre{_LEFT}>{_text(value, keep=chr(10))}</pre>"
+        # Counted, since a line break at the end is not seen.
+        return f"<div>{len(value.split(LINE))} lines</div>{_block(value)}"
     flat = json.dumps(value, ensure_ascii=False, default=str)
     if len(flat) <= MOST_LINE or not isinstance(value, Mapping | list | tuple):
-        return f"<code>{_text(flat)}</code>"
-    return f"<pre{_LEFT}>{_text(json.dumps(value, ensure_ascii=False, default=str, indent=2), keep=chr(10))}</pre>"
+        return f"<code{_AS_IT_IS}>{_text(flat)}</code>"
+    return _block(json.dumps(value, ensure_ascii=False, default=str, indent=2))
+
+
+def _block(text: str) -> str:
+    """Browsers leave out a line break right after the tag, so there is always one to leave out."""
+    return f"<pre{_AS_IT_IS}>{LINE}{_text(text, keep=LINE)}</pre>"
 
 
 def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:

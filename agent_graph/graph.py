@@ -113,18 +113,25 @@ def _node(function: Callable[[State, Visit], Update], deps: Deps) -> RunnableLam
         state: State, config: RunnableConfig, loop: asyncio.AbstractEventLoop | None = None, stop: threading.Event | None = None
     ) -> Update:
         with entering(_narrowed(deps), state, config, _emitter(), loop, stop) as run:
-            return function(state, run)
+            changed = function(state, run)
+        return {**changed, "drive": run.drive}
 
     def run(state: State, config: RunnableConfig) -> Update:
         return visit(state, config)
 
     async def arun(state: State, config: RunnableConfig) -> Update:
+        thread_id = str(config.get("configurable", {}).get("thread_id", ""))
+        while (before := deps.stopping.get(thread_id)) is not None:
+            await asyncio.wait([asyncio.wrap_future(before)])
         stop = threading.Event()
-        work = asyncio.wrap_future(start(visit, state, config, asyncio.get_running_loop(), stop))
+        started = start(visit, state, config, asyncio.get_running_loop(), stop)
+        work = asyncio.wrap_future(started)
         try:
             return await asyncio.shield(work)
         except asyncio.CancelledError:
             stop.set()  # no new call; what is in flight is recorded before the node is gone
+            deps.stopping[thread_id] = started
+            started.add_done_callback(lambda _: deps.stopping.pop(thread_id, None))
             await asyncio.wait([work])
             if not work.cancelled():
                 work.exception()

@@ -12,7 +12,7 @@ from agent_graph.identity import Digest, EffectKey, RequestId, RunId
 from agent_graph.plan import Goal, Plan, Recovery, Risk
 from agent_graph.records import ApprovalRecord, Effect, EffectState, Intent, Lease, Owner, PlanRecord, RunRecord, Standing
 from agent_graph.state import StoredStatus
-from agent_graph.verdicts import Call, Decision, Diagnosis, Issue, Observation, Report, Request, StepResult
+from agent_graph.verdicts import Call, Decision, Diagnosis, Failure, Issue, Observation, Report, Request, StepResult
 
 if TYPE_CHECKING:
     from langgraph.checkpoint.base import BaseCheckpointSaver
@@ -109,6 +109,7 @@ class LedgerStore(Protocol):
         risk: str | None = None,
         durable: bool,
     ) -> None: ...
+    def not_done(self, lease: Lease, key: EffectKey, failure: Failure) -> None: ...
     def reopen(self, lease: Lease, key: EffectKey) -> None: ...
     def standings(self, run_id: RunId) -> dict[str, Standing]: ...
     def effect(self, key: EffectKey) -> Effect | None: ...
@@ -226,17 +227,21 @@ class ReplanningContext(PlanningContext):
 
 @runtime_checkable
 class Planner(Protocol):
-    """Decides intent. It never calls a tool and never chooses an edge of the graph."""
+    """Decides intent. It never calls a tool and never chooses an edge of the graph.
+
+    A class that derives from this one needs ``name`` and ``plan``; what it leaves out is as written here.
+    """
 
     name: str
     """Recorded as ``created_by`` of its plans."""
-    can_replan: bool
+    can_replan: bool = False
     """False: ``replan`` is never asked, and a run that would need it ends with the reason."""
 
     def complete(self, goal: Goal) -> Goal:
-        """The goal as it is recorded: parameters checked and defaults filled in. Raises UsageError. Most planners return it as it is."""
-        ...
+        """The goal as it is recorded: parameters checked and defaults filled in. Raises UsageError."""
+        return goal
 
     def plan(self, context: PlanningContext) -> Plan | Question | Answer: ...
 
-    def replan(self, context: ReplanningContext) -> Plan | Question | GiveUp: ...
+    def replan(self, context: ReplanningContext) -> Plan | Question | GiveUp:
+        return GiveUp(f"{self.name} makes no second plan")

@@ -34,6 +34,8 @@ class State(TypedDict, total=False):
     why: str
     asking: str
     """Id of the request that ``approve`` shows."""
+    drive: str
+    """Id of the drive of LangGraph's server that came this far; empty under other runners."""
     status: str
     answer: Any
 
@@ -49,6 +51,7 @@ class Update(TypedDict, total=False):
     next: str
     why: str
     asking: str
+    drive: str
     status: str
     answer: Any
 
@@ -83,6 +86,19 @@ class Run(Model):
     @property
     def finished(self) -> bool:
         return self.status in FINISHED
+
+    def __str__(self) -> str:
+        parts = [f"run {self.id}: {self.status}"]
+        if self.plan is not None and self.results:
+            parts.append(f"{len(self.results)} of {len(self.plan.steps)} steps have a result")
+        if self.requests:
+            parts.append(f"{len(self.requests)} waiting for a person")
+        if self.error is not None:
+            parts.append(self.error.message)
+        return ", ".join(parts)
+
+    def __repr__(self) -> str:
+        return f"<{self}>"
 
     def _repr_html_(self) -> str:
         """For notebooks."""

@@ -4,8 +4,11 @@ What agent the server runs is said by the environment:
 
     AGENT_GRAPH_STORE      the store's file (default .agent-graph/runs.db)
     AGENT_GRAPH_PLANNER    a blueprint's file, the name of a bundled one, or openai:MODEL (default investigate-metric)
-    AGENT_GRAPH_TOOLS      MODULE[:NAME], several separated by spaces (default: the bundled tools)
+    AGENT_GRAPH_TOOLS      MODULE[:NAME] or FILE.py[:NAME], several as a shell would take them (default: the bundled tools)
     AGENT_GRAPH_POLICY     a policy file
+
+A langgraph.json names both parts by import, so that it works wherever the package is installed. The server wants a colon for a graph and
+a dot for a checkpointer: ``agent_graph.studio:graph`` and ``agent_graph.studio.checkpointer``.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import shlex
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +35,7 @@ if TYPE_CHECKING:
 @functools.cache
 def agent() -> AgentGraph:
     """The agent that the environment describes, made once."""
-    named = os.environ.get("AGENT_GRAPH_TOOLS", "").split()
+    named = shlex.split(os.environ.get("AGENT_GRAPH_TOOLS", ""))
     planner = os.environ.get("AGENT_GRAPH_PLANNER") or "investigate-metric"
     tools: list[Any] = [one for spec in named for one in load_tools(spec)] if named else bundled_tools()
     return AgentGraph(
@@ -52,11 +56,7 @@ async def graph() -> Graph:
     return await on_own_thread(_graph)
 
 
-def _saver() -> BaseCheckpointSaver[str]:
-    return agent().store.checkpointer()
-
-
 @contextlib.asynccontextmanager
 async def checkpointer() -> AsyncIterator[BaseCheckpointSaver[str]]:
     """For ``checkpointer.path`` in langgraph.json: the same file that Python and the command line use."""
-    yield await on_own_thread(_saver)
+    yield await on_own_thread(lambda: agent().store.checkpointer())

@@ -20,6 +20,7 @@ T = TypeVar("T")
 def start(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
     """Run the function on a new daemon thread, in a copy of the caller's context."""
     future: Future[T] = Future()
+    future.set_running_or_notify_cancel()  # whoever awaits it may be cancelled; the work is not, and its result must still find a place
     context = contextvars.copy_context()
 
     def work() -> None:

@@ -217,10 +217,15 @@ class Request(Model):
 
     def __str__(self) -> str:
         when = datetime.fromtimestamp(self.asked).astimezone().isoformat(timespec="seconds")
-        what = (
-            self.question if self.kind == "question" else f"{self.tool}({self.args})" if self.tool else f"plan version {self.plan_version}"
-        )
+        call = ", ".join(f"{name}={_short(value)}" for name, value in (self.args or {}).items())
+        what = self.question if self.kind == "question" else f"{self.tool}({call})" if self.tool else f"plan version {self.plan_version}"
         return f"{self.kind} {self.id} asked {when}: {what} — {self.reason} [digest {self.digest[:12]}]"
+
+
+def _short(value: Any, most: int = 120) -> str:
+    """A value on one line; what is left out is said, and ``Request.args`` has all of it."""
+    text = repr(value)
+    return text if len(text) <= most else f"{text[:most]}… ({len(text) - most} more characters)"
 
 
 class _Decision(Model):

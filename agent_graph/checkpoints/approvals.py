@@ -34,13 +34,14 @@ class Approvals:
     # ── asking ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def ask(self, lease: Lease, request: Request) -> Request:
-        """Write the request, unless the same one is open already; returns the one that is open."""
+        """Write the request, unless the same one is open, or was decided a moment ago and waits to be acted on; returns that one."""
         now = self._clock.now()
 
         def work(connection: sqlite3.Connection) -> Request:
             check_fence(connection, lease)
             there = connection.execute(
-                f"SELECT request FROM approvals WHERE run_id = :run AND digest = :digest AND kind = :kind AND {_OPEN}",
+                f"""SELECT request FROM approvals WHERE run_id = :run AND digest = :digest AND kind = :kind
+                    AND (({_OPEN}) OR (decided IS NOT NULL AND handled IS NULL AND closed IS NULL))""",
                 {"run": request.run_id, "digest": request.digest, "kind": request.kind, "now": now},
             ).fetchone()
             if there is not None:

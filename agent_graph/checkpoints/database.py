@@ -206,12 +206,16 @@ def _prepare(path: Path, *, must_exist: bool) -> None:
     elif path.is_dir():
         raise StoreUnreadable(f"the store {path} is a folder; name a file in it, for example {path / 'runs.db'}")
     elif path.stat().st_size == 0 and (must_exist or path.with_name(path.name + "-wal").exists()):
-        raise StoreUnreadable(f"the store {path} is empty: it was cut off, or never written; restore it from a copy, or name another with --store")
+        raise StoreUnreadable(
+            f"the store {path} is empty: it was cut off, or never written; restore it from a copy, or name another with --store"
+        )
 
 
 def explain(error: sqlite3.Error, path: str) -> StoreError:
     """SQLite's error in words that say what to do."""
     text = str(error)
+    if "closed database" in text:
+        return StoreError(f"the store {path} was closed; make a new agent to go on")
     if "locked" in text or "busy" in text:
         return StoreError(
             f"the store {path} was locked by another process for {BUSY_TIMEOUT:.0f} s; nothing was written: try again when it is free"

@@ -116,6 +116,17 @@ class Ledger:
 
         self._database.defer(work, durable=durable)
 
+    def not_done(self, lease: Lease, key: EffectKey, failure: Failure) -> None:
+        """The call certainly changed nothing, and is to be made again: until then there is no open intent."""
+
+        def work(connection: sqlite3.Connection) -> None:
+            check_fence(connection, lease)
+            connection.execute(
+                "UPDATE effects SET state = 'failed', error = ? WHERE key = ? AND state = 'intent'", (failure.model_dump_json(), key)
+            )
+
+        self._database.write(work)
+
     def reopen(self, lease: Lease, key: EffectKey) -> None:
         """A person wants the step tried again. An effect that has landed stays landed; only its criteria are looked at anew."""
 
@@ -180,7 +191,8 @@ class Ledger:
     def results(self, run_id: RunId) -> dict[str, StepResult]:
         """The newest result of each step."""
         rows = self._database.rows(
-            "SELECT * FROM effects WHERE run_id = ? AND status IS NOT NULL ORDER BY plan_version, fence, COALESCE(finished, started)", (run_id,)
+            "SELECT * FROM effects WHERE run_id = ? AND status IS NOT NULL ORDER BY plan_version, fence, COALESCE(finished, started)",
+            (run_id,),
         )
         return {row["step_id"]: _result(row) for row in rows}
 
@@ -194,7 +206,9 @@ def _consume(connection: sqlite3.Connection, approval: RequestId, run_id: RunId,
         {"id": approval, "run": run_id, "step": intent.step_id, "tool": intent.tool, "key": intent.key, "now": now},
     ).rowcount
     if used != 1:
-        raise ApprovalMissing(f"approval {approval} was used, revoked, has expired or is for another call; the call was not made and is asked again")
+        raise ApprovalMissing(
+            f"approval {approval} was used, revoked, has expired or is for another call; the call was not made and is asked again"
+        )
 
 
 def _result(row: sqlite3.Row) -> StepResult:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from langchain_core.runnables import RunnableConfig
@@ -15,6 +16,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.checkpoint.sqlite import SqliteSaver
 
+from agent_graph.checkpoints.database import explain
 from agent_graph.threads import on_own_thread
 
 
@@ -32,13 +34,27 @@ class Saver(SqliteSaver):
     """LangGraph's SqliteSaver with its async methods, pruning and copying."""
 
     def __init__(self, path: str, *, busy_timeout: float = 10.0) -> None:
+        self._path = path
         connection = sqlite3.connect(path, timeout=busy_timeout, check_same_thread=False)
         super().__init__(connection, serde=strict_serializer())
-        self.setup()
+        try:
+            self.setup()
+        except sqlite3.Error as error:
+            connection.close()
+            raise explain(error, path) from error
 
     def close(self) -> None:
         with self.lock:
             self.conn.close()
+
+    @contextmanager
+    def cursor(self, transaction: bool = True) -> Iterator[sqlite3.Cursor]:
+        """LangGraph's, with errors of the file told as ours."""
+        try:
+            with super().cursor(transaction) as cursor:
+                yield cursor
+        except sqlite3.Error as error:
+            raise explain(error, self._path) from error
 
     # ── async, on our own threads ─────────────────────────────────────────────────────────────────────────────────────
 

@@ -20,7 +20,7 @@ class Events:
         kind, at, run_id = document.pop("kind"), document.pop("at"), document.pop("run_id")
         version = document.pop("plan_version", None) or document.get("version")
         step = document.pop("step_id", None)
-        data = json.dumps(document, ensure_ascii=False, default=str)
+        data = json.dumps(document, ensure_ascii=False, default=str).encode("utf-8", "replace").decode()  # no text may cost the trace
 
         def work(connection: sqlite3.Connection) -> None:
             connection.execute(

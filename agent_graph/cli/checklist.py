@@ -107,7 +107,9 @@ def _gap(hidden: list[Item], style: Style) -> Text:
     for item in hidden:
         counts[item.standing] = counts.get(item.standing, 0) + 1
     said = ", ".join(f"{number} {visible(standing)}" for standing, number in counts.items())
-    return Text(f"  {'⋮' if style.unicode else ':'} {said}", style="dim", no_wrap=True)
+    gap = Text(f"  {'⋮' if style.unicode else ':'} {said}", style="dim", no_wrap=True)
+    gap.truncate(style.width)
+    return gap
 
 
 _ORDER: tuple[Standing, ...] = ("succeeded", "failed", "blocked", "skipped", "running", "asks", "in_doubt", "begun", "waiting")

@@ -62,7 +62,7 @@ def step(out: Out, words: list[str], environment: dict[str, str], name: str) -> 
     out.say()
     out.say(f"$ {command(*words)}", "bold")
     out.console.file.flush()
-    process = subprocess.Popen([sys.executable, "-m", "agent_graph", *words], env=environment)
+    process = subprocess.Popen([sys.executable, "-m", "agent_graph", *words], env=environment)  # noqa: S603  # ourselves
     code = wait(process)
     if name:
         out.say()

@@ -13,7 +13,7 @@ from agent_graph.cli.ask import Asker, Later
 from agent_graph.cli.outcome import INTERRUPTED, report_outcome, say_resumable
 from agent_graph.cli.output import Out
 from agent_graph.cli.progress import progress
-from agent_graph.errors import DecisionConflict, InvalidDecision, NothingPending
+from agent_graph.errors import DecisionConflict, InvalidDecision, NothingPending, RunFinished
 from agent_graph.events import Event
 from agent_graph.identity import RunId
 from agent_graph.ports import Store
@@ -68,7 +68,7 @@ class Driver:
                 return self.agent.stream_resume(run.id, {request.id: cast("Any", decision)}, by=self.by)
             except InvalidDecision as error:
                 problem = str(error)
-            except (DecisionConflict, NothingPending) as error:
+            except (DecisionConflict, NothingPending, RunFinished) as error:
                 self.out.text(error, "yellow")
                 return None
 

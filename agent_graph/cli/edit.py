@@ -23,7 +23,7 @@ from agent_graph.trace.visible import visible
 class _Dumper(yaml.SafeDumper):
     """YAML as a person writes it: texts of several lines as blocks, no anchors."""
 
-    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002
+    def ignore_aliases(self, data: Any) -> bool:
         return True
 
 
@@ -61,7 +61,7 @@ def in_editor(command: list[str], text: str, ending: str, head: str) -> str | No
         path = Path(folder, f"edit{ending}")
         path.write_text(comment + text, encoding="utf-8")
         try:
-            code = subprocess.run([*command, str(path)], check=False).returncode
+            code = subprocess.run([*command, str(path)], check=False).returncode  # noqa: S603  # the person's own editor
         except OSError:
             return None
         if code != 0:

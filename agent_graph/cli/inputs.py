@@ -11,8 +11,9 @@ from typing import Any
 from agent_graph import examples
 from agent_graph.documents import Document, read_text
 from agent_graph.errors import InvalidDocument, UsageError
-from agent_graph.plan import Blueprint, Plan
-from agent_graph.planners.blueprint import check_params, parse_param
+from agent_graph.plan import Blueprint, Goal, Plan
+from agent_graph.planners.blueprint import BlueprintPlanner, check_params, parse_param
+from agent_graph.ports import PlanningContext
 
 _NAME = re.compile(r"[a-z0-9-]+")
 _DOCUMENT = re.compile(r"\S+\.(ya?ml|json)", re.IGNORECASE)
@@ -146,3 +147,14 @@ def check_run_id(text: str) -> str:
         return str(uuid.UUID(text))
     except ValueError:
         raise UsageError(f"--id {text!r} is not a UUID; leave --id out to have one made") from None
+
+
+def plan_of(source: Plan | Blueprint, params: dict[str, Any] | None = None) -> Plan:
+    """The plan as it would run with these parameters."""
+    if isinstance(source, Plan):
+        return source.model_copy(update={"goal": source.goal.model_copy(update={"params": {**source.goal.params, **(params or {})}})})
+    planner = BlueprintPlanner(source)
+    goal = Goal(text=source.goal, params=params or {}, constraints=source.constraints)
+    made = planner.plan(PlanningContext(goal=goal, tools={}))
+    assert isinstance(made, Plan)  # noqa: S101  # a blueprint makes nothing else
+    return made

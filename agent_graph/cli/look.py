@@ -19,10 +19,8 @@ from agent_graph.cli.outcome import STYLES, SUCCEEDED, say_answer, say_diagnosis
 from agent_graph.cli.output import Out
 from agent_graph.cli.program import command
 from agent_graph.errors import UsageError
-from agent_graph.plan import Blueprint, Goal, Plan
-from agent_graph.planners.blueprint import BlueprintPlanner
+from agent_graph.plan import Blueprint
 from agent_graph.policy.dataflow import Dataflow
-from agent_graph.ports import PlanningContext
 from agent_graph.runs import read_run
 from agent_graph.state import Run, RunStatus
 from agent_graph.trace.mermaid import flowchart
@@ -154,7 +152,7 @@ def draw(
     states = None
     if inputs.looks_like_file(what) or Path(what).is_file() or what in examples.blueprints():
         source = inputs.read_plan_or_blueprint(what)
-        plan = as_plan(source) if isinstance(source, Blueprint) else source
+        plan = inputs.plan_of(source) if isinstance(source, Blueprint) else source
     else:
         with SqliteStore(store, must_exist=True) as opened:
             run = read_run(opened, opened.runs.find(what))
@@ -165,11 +163,3 @@ def draw(
     for line in flowchart(plan, Dataflow.of(plan).needs, states).splitlines():
         out.say(line)
     return SUCCEEDED
-
-
-def as_plan(blueprint: Blueprint, params: dict[str, object] | None = None) -> Plan:
-    """The plan that the blueprint makes."""
-    goal = Goal.model_validate({"text": blueprint.goal, "params": params or {}, "constraints": blueprint.constraints})
-    made = BlueprintPlanner(blueprint).plan(PlanningContext(goal=goal, tools={}))
-    assert isinstance(made, Plan)  # noqa: S101  # a blueprint knows nothing else
-    return made

@@ -6,7 +6,9 @@ from typing import Annotated
 
 import typer
 
-StorePath = Annotated[str, typer.Option("--store", metavar="PATH", help="The store of the runs.")]
+StorePath = Annotated[
+    str, typer.Option("--store", metavar="PATH", help="The store; .agent-graph/runs.db unless given.", show_default=False)
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document, and nothing else, on stdout; also for an error.")]
 Params = Annotated[list[str], typer.Option("--param", "-p", metavar="NAME=VALUE", help="A parameter; give -p once for each.")]
 Tools = Annotated[

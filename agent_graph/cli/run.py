@@ -18,9 +18,11 @@ from agent_graph.cli.output import Out
 from agent_graph.cli.program import command
 from agent_graph.cli.recipe import Recipe, load_policy, load_registry, names_bundled_tools, recipe_here
 from agent_graph.documents import read_document
-from agent_graph.errors import UnknownRun, UsageError
+from agent_graph.errors import InvalidPlan, UnknownRun, UsageError
 from agent_graph.identity import RunId, new_id
 from agent_graph.plan import Blueprint, Param, Plan
+from agent_graph.policy.compiler import Rules, compile_plan
+from agent_graph.policy.limits import Limits
 from agent_graph.trace.visible import visible
 
 
@@ -75,6 +77,7 @@ def run(
     wanted = read_wanted(what, plan, planner, param)
     recipe = with_tools(recipe_here(tools, policy), wanted)
     registry, rules = load_registry(recipe), load_policy(recipe)
+    check(wanted, Rules(tools=registry.specs, policy=rules, limits=Limits()))
 
     from agent_graph.agent import AgentGraph
 
@@ -107,6 +110,13 @@ def read_wanted(what: str | None, plan: str | None, planner: str | None, given: 
     named = planner or what or ""
     blueprint = inputs.read_blueprint(named)
     return Wanted(source=blueprint, named=named, goal=what if planner else None, params=inputs.blueprint_params(blueprint, given))
+
+
+def check(wanted: Wanted, rules: Rules) -> None:
+    """What cannot run is refused before LangGraph is loaded and before there is a store. Raises InvalidPlan."""
+    report = compile_plan(inputs.plan_of(wanted.source, wanted.params), rules, RunId("preview"))
+    if not report.valid:
+        raise InvalidPlan(report.errors, what=visible(wanted.named))
 
 
 def with_tools(recipe: Recipe, wanted: Wanted) -> Recipe:

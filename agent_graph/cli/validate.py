@@ -7,7 +7,6 @@ from typing import Annotated
 import typer
 
 from agent_graph.cli import inputs
-from agent_graph.cli.look import as_plan
 from agent_graph.cli.options import AsJson, Params, PolicyPath, Tools
 from agent_graph.cli.outcome import SUCCEEDED, USAGE
 from agent_graph.cli.output import Out
@@ -45,10 +44,9 @@ def validate(
     if isinstance(source, Blueprint):
         params = inputs.blueprint_params(source, param, partly=True)
         open_params = inputs.missing_params(source, params)
-        plan = as_plan(source, params)
     else:
-        given = inputs.plan_params(param)
-        plan = source.model_copy(update={"goal": source.goal.model_copy(update={"params": {**source.goal.params, **given}})})
+        params = inputs.plan_params(param)
+    plan = inputs.plan_of(source, params)
     recipe = with_tools(recipe_here(tools, policy), Wanted(source=source, named=what, goal=None, params={}))
     rules = Rules(tools=load_registry(recipe).specs, policy=load_policy(recipe), limits=Limits())
     report = compile_plan(plan, rules, RunId("preview"))

@@ -36,8 +36,8 @@ def data_path(name: str) -> Path | None:
     return bundled(name)
 
 
-def tools() -> list[Tool]:
-    """The tools that the bundled blueprints use. The ticket desk is ``$AGENT_GRAPH_DESK``, else ``.agent-graph/tickets.db``."""
+def tools(desk: str | Path | None = None) -> list[Tool]:
+    """The tools that the bundled blueprints use. ``desk`` is the ticket desk's file: else ``$AGENT_GRAPH_DESK``, else ``.agent-graph/tickets.db``."""
     from agent_graph.tools.metrics import compare_with_other_days, describe_fleet, describe_series, find_outlier_windows, which_moved
     from agent_graph.tools.report import render_report
     from agent_graph.tools.severity import decide_severity
@@ -45,4 +45,4 @@ def tools() -> list[Tool]:
     from agent_graph.tools.tickets import DEFAULT_DESK, ticket_desk
 
     metrics = [describe_series, describe_fleet, find_outlier_windows, compare_with_other_days, which_moved, decide_severity]
-    return [*metrics, query_sqlite, render_report, *ticket_desk(os.environ.get("AGENT_GRAPH_DESK") or DEFAULT_DESK)]
+    return [*metrics, query_sqlite, render_report, *ticket_desk(desk or os.environ.get("AGENT_GRAPH_DESK") or DEFAULT_DESK)]

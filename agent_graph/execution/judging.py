@@ -152,6 +152,9 @@ class Judging:
 
 
 def describe(error: BaseException) -> str:
-    """An exception as one line."""
-    text = str(error).strip() or "(no message)"
-    return f"{type(error).__name__}: {text}"[:2000]
+    """An exception as one line that can be written down, whatever its own text is."""
+    try:
+        text = str(error).strip() or "(no message)"
+    except Exception:
+        text = "(its message cannot be read)"
+    return f"{type(error).__name__}: {text}"[:2000].encode("utf-8", "replace").decode()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -11,8 +13,12 @@ from agent_graph.execution.judging import Judging, describe
 from agent_graph.execution.outcome import Outcome, Prepared, Waits
 from agent_graph.plan import Step
 from agent_graph.records import Effect
+from agent_graph.threads import run_coroutine, start
 from agent_graph.tools.tool import Tool, ToolContext
-from agent_graph.verdicts import Absent, Landed, Provenance, Unknown
+from agent_graph.verdicts import Absent, Deny, Landed, Provenance, Unknown
+
+PROBE_PATIENCE = 30.0
+"""Seconds that a probe may take at most."""
 
 
 class Recovery:
@@ -33,6 +39,8 @@ class Recovery:
             return self.again(step, effect, tool)
         if tool is None:
             return Waits(doubt(self.run, step, effect, f"the tool {effect.tool!r} is not registered any more"))
+        if effect.state == "failed":
+            return self.again(step, effect, tool)  # it certainly did not happen, and was to be tried again
         match effect.recovery:
             case "rerun" | "idempotent" | "keyed":
                 return self.again(step, effect, tool)
@@ -52,6 +60,9 @@ class Recovery:
         """The same effect under the same key; its approval was used up by it and covers it still."""
         if tool is None:
             return self.judging.blocked(step, "unknown_tool", f"there is no tool {effect.tool!r} any more")
+        verdict = self.run.rules.policy.judge(tool.spec)
+        if isinstance(verdict, Deny):
+            return self.judging.blocked(step, "denied_by_policy", verdict.reason, effect.args)
         return self.prepared_again(step, effect, tool)
 
     def prepared_again(self, step: Step, effect: Effect, tool: Tool) -> Prepared:
@@ -69,17 +80,29 @@ class Recovery:
 
     def probe(self, tool: Tool, args: dict[str, Any], context: ToolContext, deadline: float, step_id: str) -> Landed | Absent | Unknown:
         """Ask the system. ``Absent`` counts only once the call's deadline and its time to settle are over: a slow effect may still land."""
-        assert tool.probe is not None  # noqa: S101  # declared with the recovery class
         while True:
-            try:
-                said: Any = tool.probe(context, args)  # whatever a probe of the user returns
-            except Exception as error:
-                return Unknown(describe(error))
-            if not isinstance(said, Landed | Absent | Unknown):
-                return Unknown(f"its probe returned {type(said).__name__} instead of Landed, Absent or Unknown")
+            said = self.ask(tool, args, context)
             left = deadline + tool.spec.settle - self.run.clock.now()
             if not isinstance(said, Absent) or left <= 0:
                 return said
             if left > 1:
                 self.judging.note(step_id, f"not there yet; it may still land for {left:.0f} s, then it is called again")
             self.pause(min(left, max(1.0, left / 4)))
+
+    def ask(self, tool: Tool, args: dict[str, Any], context: ToolContext) -> Landed | Absent | Unknown:
+        """One call of the probe, within the tool's own time limit. Whatever goes wrong with it, the answer is that nobody knows."""
+        assert tool.probe is not None  # noqa: S101  # declared with the recovery class
+        patience = min(tool.spec.timeout, PROBE_PATIENCE)
+        asked: Any = start(tool.probe, context, copy.deepcopy(args))
+        try:
+            said: Any = asked.result(patience)
+            if inspect.iscoroutine(said):
+                asked = run_coroutine(said, self.run.loop)
+                said = asked.result(patience)
+        except TimeoutError as error:
+            return Unknown(describe(error) if asked.done() else f"its probe gave no answer within {patience:g} s")
+        except BaseException as error:
+            return Unknown(describe(error))
+        if not isinstance(said, Landed | Absent | Unknown):
+            return Unknown(f"its probe returned {type(said).__name__} instead of Landed, Absent or Unknown")
+        return said

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Container
 from typing import Any, Literal
 
+from agent_graph.errors import UsageError
 from agent_graph.execution.references import MissingOutput
 from agent_graph.identity import EffectKey, RunId
 from agent_graph.plan import Plan, Step
 from agent_graph.policy.dataflow import Dataflow
+from agent_graph.policy.expressions import ExpressionError, evaluate, steps_read
 from agent_graph.ports import Store
 from agent_graph.records import Standing
 from agent_graph.verdicts import StepResult, StepStatus
@@ -109,6 +112,18 @@ class Results:
         """The steps of the plan that have ended for good."""
         return {step.id: step for step in self._plan.steps if (at := self._standings.get(step.id)) is not None and is_final(at)}
 
+    def may_stop(self) -> bool:
+        """Whether the plan's ``stop_when`` holds on what has come so far; while it cannot be evaluated yet, it does not."""
+        condition = self._plan.stop_when
+        if condition is None:
+            return False
+        goal = self._plan.goal
+        context = {"steps": self.view(steps_read(condition) & self._plan.by_id.keys()), "params": goal.params, "goal": goal.text}
+        try:
+            return evaluate(condition, context) is True
+        except ExpressionError:
+            return False
+
     def open_steps(self) -> list[Step]:
         return [step for step in self._plan.steps if not self.ended(step.id)]
 
@@ -116,3 +131,15 @@ class Results:
 def is_final(standing: Standing) -> bool:
     """Whether the step stays as it is in every later plan version."""
     return standing.status == "succeeded" or (standing.status == "skipped" and standing.error_code == CONDITION_FALSE)
+
+
+def check_tools(run_id: RunId, plan: Plan, tools: Container[str], results: Callable[[], Results]) -> None:
+    """Raises UsageError when a step that has not ended needs a tool that is not there. ``results`` is only asked when one is missing."""
+    missing = {step.id: step.tool for step in plan.steps if step.tool is not None and step.tool not in tools}
+    if missing:
+        still = sorted({missing[step.id] for step in results().open_steps() if step.id in missing})
+        if still:
+            raise UsageError(
+                f"run {run_id} needs tools that this agent does not have: {', '.join(still)}; nothing was changed: "
+                "resume it with an agent that has them (on the command line: --tools)"
+            )

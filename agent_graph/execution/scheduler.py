@@ -7,6 +7,7 @@ starts, and what runs is awaited.
 
 from __future__ import annotations
 
+import copy
 import heapq
 import threading
 import time
@@ -16,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agent_graph.checkpoints.leases import DURATION
-from agent_graph.errors import Interrupted, UsageError
+from agent_graph.errors import Interrupted, LeaseLost, StoreError, UsageError
 from agent_graph.events import StepFinished, Waiting
 from agent_graph.execution.context import RunContext
 from agent_graph.execution.outcome import Outcome, Prepared, Raised, Reply, Returned, TimedOut, Waits
@@ -113,8 +114,17 @@ class Execution:
                 self._give_up_late_calls()
                 if clock.monotonic() >= self._renew_at:
                     self._renew_at = clock.monotonic() + DURATION / 3
-                    self.run.store.leases.renew(self.run.lease)
+                    self._renew()
                 self._staff()
+
+    def _renew(self) -> None:
+        """Push the lease's expiry out. A store that is busy is tried again; a lease that was lost ends the drive, after the calls in flight."""
+        try:
+            self.run.store.leases.renew(self.run.lease)
+        except LeaseLost as lost:
+            self._board.failure = self._board.failure or lost
+        except StoreError:
+            self._renew_at = self.run.clock.monotonic() + 1.0
 
     # ── the board ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -238,7 +248,7 @@ class Execution:
 
     def _ended(self, step: Step) -> None:
         board = self._board
-        if self.results.halted(step.id) or self.run.plan.mode == "iterative":
+        if self.results.halted(step.id) or self.run.plan.mode == "iterative" or self.results.may_stop():
             board.held = True
         for follower in self.run.flow.followers[step.id]:
             if follower in board.unmet:
@@ -264,7 +274,7 @@ class Execution:
                 self._changed.notify_all()  # the coordinator would wake after this call's deadline
         reply: Reply
         try:
-            reply = Returned(prepared.tool.call(context, prepared.args))
+            reply = Returned(prepared.tool.call(context, copy.deepcopy(prepared.args)))  # ours stay as they were approved
         except BaseException as error:  # SystemExit and the like of a tool are its failure, not ours
             reply = Raised(error)
         with self._changed:
@@ -275,7 +285,7 @@ class Execution:
         return reply
 
     def _await(self, prepared: Prepared, context: ToolContext) -> Reply:
-        future = run_coroutine(prepared.tool.call(context, prepared.args), self.run.loop)
+        future = run_coroutine(prepared.tool.call(context, copy.deepcopy(prepared.args)), self.run.loop)
         until = time.monotonic() + prepared.timeout
         while True:
             try:

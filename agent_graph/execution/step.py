@@ -39,7 +39,7 @@ from agent_graph.verdicts import (
 )
 
 BACKOFF = 0.1
-"""Seconds before the second attempt; doubled, with jitter, for each one after it."""
+"""Seconds before the second attempt; before each later one a random time below a bound that doubles (full jitter)."""
 
 SAFE_RESENDS = 3
 """How often a call of unknown outcome is sent in all when sending it again is safe (``idempotent``, ``keyed``)."""
@@ -60,9 +60,9 @@ class Pipeline:
 
     def carry_out(self, step: Step) -> Outcome | Waits:
         standing = self.results.standing(step.id)
-        if standing is not None and standing.state in ("intent", "in_doubt") and standing.status in (None, "in_doubt"):
+        if standing is not None and standing.state in ("intent", "in_doubt", "failed") and standing.status in (None, "in_doubt"):
             effect = self.run.store.ledger.effect(standing.key)
-            if effect is not None:
+            if effect is not None and effect.recovery is not None:  # a read has no intent; it is simply made again
                 prepared = self.recovery.recover(step, effect)
                 return self.carry_on(prepared, None) if isinstance(prepared, Prepared) else prepared
         prepared = self.prepare(step)
@@ -172,7 +172,7 @@ class Pipeline:
         # The outcome classes have said that calling again is safe, and how often.
         again = tenacity.Retrying(
             retry=tenacity.retry_if_result(lambda settled: settled is None),
-            wait=tenacity.wait_exponential_jitter(initial=BACKOFF, max=10),
+            wait=tenacity.wait_random_exponential(multiplier=BACKOFF, max=10),
             sleep=self.pause,
         )
         self.pause(BACKOFF)
@@ -232,7 +232,11 @@ class Pipeline:
                 left = "; the call was left behind and may still end" if still_running else ""
                 failure = Failure(code="timeout", message=f"no answer within {seconds:g} s{left}", retryable=True)
         if definite:
-            return None if prepared.attempt < prepared.step.max_attempts else self.judging.failed(prepared, failure)
+            if prepared.attempt >= prepared.step.max_attempts:
+                return self.judging.failed(prepared, failure)
+            if prepared.changes:
+                self.run.store.ledger.not_done(self.run.lease, prepared.key, failure)  # a stop before the next attempt leaves no doubt
+            return None
         return self.ambiguous(prepared, failure)
 
     def ambiguous(self, prepared: Prepared, failure: Failure) -> Outcome | None:

@@ -52,7 +52,8 @@ def take(visit: Visit, answer: Any, shown: Request) -> str | None:
     spec = visit.deps.tools.specs.get(shown.tool or "")
     try:
         schema = spec.args_schema if spec is not None else None
-        decision = read_answer(answer, shown, visit.deps.rules.policy, schema, visit.current.plan if visit.current is not None else None)
+        plan = visit.current.plan if visit.current is not None else None
+        decision = read_answer(answer, shown, visit.deps.rules.policy, schema, plan, sent_again=visit.sent_again)
         if isinstance(decision, Edit):
             try_edit(visit, decision, shown)
         visit.deps.store.approvals.decide(visit.run_id, {shown.id: decision})

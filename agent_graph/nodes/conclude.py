@@ -8,7 +8,6 @@ from agent_graph.events import Done
 from agent_graph.execution.criteria import check, unmet
 from agent_graph.execution.references import ReferenceError_, follow
 from agent_graph.nodes.messages import answer_message
-from agent_graph.nodes.observe import stop_early
 from agent_graph.nodes.visit import Visit
 from agent_graph.plan import Criterion, Reference, is_reference
 from agent_graph.policy.expressions import ExpressionError, steps_read
@@ -38,7 +37,7 @@ def complete(visit: Visit) -> bool:
     results = visit.results
     if any(results.halted(step.id) for step in visit.plan.steps):
         return False
-    return stop_early(visit) or all(results.ended(step.id) for step in visit.plan.steps)
+    return results.may_stop() or all(results.ended(step.id) for step in visit.plan.steps)
 
 
 def criteria(visit: Visit) -> tuple[Criterion, ...]:

@@ -97,14 +97,22 @@ _TITLES = {"plan": "Approve the plan", "step": "Approve the call", "question": "
 
 
 def read_answer(
-    answer: Any, request: Request, policy: Policy, args_schema: Mapping[str, Any] | None = None, plan: Plan | None = None
+    answer: Any,
+    request: Request,
+    policy: Policy,
+    args_schema: Mapping[str, Any] | None = None,
+    plan: Plan | None = None,
+    *,
+    sent_again: bool = False,
 ) -> Decision:
     """The decision for exactly this request. With the tool's schema, edited values that a form made texts are read back; with the plan, the
-    calls that a plan's gate shows may be sent back edited. Raises Unclear."""
+    calls that a plan's gate shows may be sent back edited. ``sent_again``: it is known that a machine repeated it. Raises Unclear."""
     one = _single(answer)
     address: dict[str, Any] = {key: one.pop(key) for key in ("request_id", "digest") if key in one}
     if not address and isinstance(answer, Mapping):
         address = {key: answer[key] for key in ("request_id", "digest") if key in answer}
+    if sent_again and not address:
+        raise Unclear("the server was restarted and sent the last answer again, perhaps one to an earlier request; please answer anew")
     check_address(address, request, policy)
     return fit(_read(one, request, args_schema or {}, plan), request)
 

@@ -8,7 +8,6 @@ from agent_graph.identity import digest, new_id
 from agent_graph.nodes.messages import progress_message, request_message
 from agent_graph.nodes.visit import Visit
 from agent_graph.plan import Step
-from agent_graph.policy.expressions import ExpressionError, evaluate, steps_read
 from agent_graph.state import State, Update
 from agent_graph.verdicts import Deviation, Observation, Request, StepResult
 
@@ -53,7 +52,7 @@ def look(visit: Visit) -> Observation:
     if halted:
         following, why = after_failure(visit, halted)
         return observation(following, why)
-    if stop_early(visit):
+    if visit.results.may_stop():
         return observation("conclude", f"stop_when holds: {plan.stop_when}")
     asked = {request.step_id for request in open_requests}
     left = [step for step in plan.steps if came.get(step.id) not in ENDED]
@@ -130,19 +129,3 @@ def ask_what_to_do(visit: Visit, step: Step) -> None:
     asked = visit.deps.store.approvals.ask(visit.lease, request)
     if asked.id == request.id:
         visit.trace(Waiting(run_id=visit.run_id, at=request.asked, request=asked.model_dump(mode="json", exclude_defaults=True)))
-
-
-def stop_early(visit: Visit) -> bool:
-    """Whether the plan's ``stop_when`` holds on what has come so far; while it cannot be evaluated yet, it does not."""
-    condition = visit.plan.stop_when
-    if condition is None:
-        return False
-    context = {
-        "steps": visit.results.view(steps_read(condition) & visit.plan.by_id.keys()),
-        "params": visit.plan.goal.params,
-        "goal": visit.plan.goal.text,
-    }
-    try:
-        return evaluate(condition, context) is True
-    except ExpressionError:
-        return False

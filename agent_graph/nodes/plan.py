@@ -9,6 +9,7 @@ from agent_graph.identity import digest, new_id
 from agent_graph.nodes.messages import goal_in, last_message_id, plan_message, unused_message
 from agent_graph.nodes.visit import Visit
 from agent_graph.plan import Plan, Step
+from agent_graph.policy.dataflow import expression_reads
 from agent_graph.ports import Answer, PlanningContext, Question
 from agent_graph.state import State, Update
 from agent_graph.verdicts import Request
@@ -69,7 +70,13 @@ def plan_made(plan: Plan, run_id: str, at: float) -> PlanMade:
 def outline(steps: tuple[Step, ...]) -> list[dict[str, object]]:
     """Steps as the events show them."""
     return [
-        {"id": step.id, "kind": step.kind, "tool": step.tool, "description": step.description, "needs": sorted(step.needs)}
+        {
+            "id": step.id,
+            "kind": step.kind,
+            "tool": step.tool,
+            "description": step.description,
+            "needs": sorted(step.needs | expression_reads(step) - {step.id}),
+        }
         for step in steps
     ]
 

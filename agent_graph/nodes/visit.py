@@ -18,7 +18,7 @@ from agent_graph.deps import DRIVE, Deps
 from agent_graph.errors import UsageError
 from agent_graph.events import Event
 from agent_graph.execution.context import RunContext
-from agent_graph.execution.results import Results
+from agent_graph.execution.results import Results, check_tools
 from agent_graph.identity import RunId, new_id
 from agent_graph.nodes.messages import goal_in
 from agent_graph.plan import Goal, Plan, Step
@@ -37,6 +37,11 @@ class Visit:
     emit: Callable[[Event], None]
     loop: asyncio.AbstractEventLoop | None = None
     stop: threading.Event = field(default_factory=threading.Event)
+    drive: str = ""
+    """Id of the drive of LangGraph's server, which tells a drive that it repeats from a new one."""
+    sent_again: bool = False
+    """Whether the server repeats a drive that was cut off, and with it the answer that this drive had carried. It repeats what it had last
+    written down as running, so the drive may have ended since, at the gate that waits now."""
 
     @property
     def run_id(self) -> RunId:
@@ -95,6 +100,11 @@ class Visit:
             stop=self.stop,
         )
 
+    def check_tools(self) -> None:
+        """Raises UsageError when a step that is still to run needs a tool that this agent does not have. Nothing is changed by that."""
+        if self.current is not None and self.current.verdict == "valid" and not self.over:
+            check_tools(self.run_id, self.plan, self.deps.tools, lambda: self.results)
+
     def now(self) -> float:
         return self.deps.clock.now()
 
@@ -128,6 +138,7 @@ def entering(
     if drive is not None:
         record = deps.store.runs.get(drive.lease.run_id)
         visit = Visit(deps=deps, record=record, lease=drive.lease, emit=drive.emit, loop=drive.loop, stop=drive.stop)
+        visit.check_tools()
         try:
             yield visit
         finally:
@@ -135,8 +146,22 @@ def entering(
         return
     record = _find_or_make(deps, state, str(configurable.get("thread_id", "")), _namespace(configurable))
     lease = deps.store.leases.acquire(record.id, new_owner())
+    told = config.get("metadata", {})
+    drive_id = str(told.get("run_id", "")) if "run_attempt" in told else ""
+    repeated = drive_id != "" and (state.get("drive") == drive_id or told["run_attempt"] != 1)
     try:
-        yield Visit(deps=deps, record=deps.store.runs.get(record.id), lease=lease, emit=emit, loop=loop, stop=stop or threading.Event())
+        visit = Visit(
+            deps=deps,
+            record=deps.store.runs.get(record.id),
+            lease=lease,
+            emit=emit,
+            loop=loop,
+            stop=stop or threading.Event(),
+            drive=drive_id,
+            sent_again=repeated,
+        )
+        visit.check_tools()
+        yield visit
     finally:
         deps.store.flush()
         deps.store.leases.release(lease)

@@ -86,7 +86,9 @@ def _validator(blueprint: Blueprint, name: str) -> Any:
     try:
         return jsonschema_rs.validator_for(blueprint.params[name].json_schema(), retriever=_refuse)
     except ValueError as error:
-        raise UsageError(f"blueprint {blueprint.name!r} declares parameter {name} wrongly: {str(error).splitlines()[0]}; put its file right") from None
+        raise UsageError(
+            f"blueprint {blueprint.name!r} declares parameter {name} wrongly: {str(error).splitlines()[0]}; put its file right"
+        ) from None
 
 
 def _refuse(address: str) -> Any:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,18 +12,35 @@ from agent_graph.plan import Blueprint, Plan
 from agent_graph.planners.blueprint import BlueprintPlanner, StaticPlanner
 from agent_graph.ports import Planner
 
+# A provider has more than one letter, unlike a drive; and the name of a blueprint's file ends in its kind.
+_MODEL = re.compile(r"[a-z][a-z0-9_]+:(?!.*\.(?:ya?ml|json)$).*", re.DOTALL)
+
 
 def as_planner(thing: Any) -> Planner:
-    """A planner, a ``Plan``, a ``Blueprint`` or the path of one. Raises UsageError or InvalidDocument."""
+    """A planner, a chat model or ``openai:MODEL``, a ``Plan``, a ``Blueprint`` or the path of one. Raises UsageError or InvalidDocument."""
     match thing:
         case Plan():
             return StaticPlanner(thing)
         case Blueprint():
             return BlueprintPlanner(thing)
+        case str() if _MODEL.fullmatch(thing):
+            from agent_graph.planners.chat_model import planner_of
+
+            return planner_of(thing)
         case str() | Path():
             return BlueprintPlanner(thing)
+        case _ if _is_chat_model(thing):
+            from agent_graph.planners.chat_model import ChatModelPlanner
+
+            return ChatModelPlanner(thing)
         case Planner():
             return thing
         case _:
-            wanted = "an object with plan() and replan(), a Plan, a Blueprint, or the path of a blueprint file"
+            wanted = "an object with plan() and replan(), a chat model, openai:MODEL, a Plan, a Blueprint, or the path of a blueprint file"
             raise UsageError(f"{thing!r} is not a planner: give {wanted}")
+
+
+def _is_chat_model(thing: Any) -> bool:
+    """Whoever holds a chat model has imported its class, so nothing needs to be imported to see it."""
+    module = sys.modules.get("langchain_core.language_models.chat_models")
+    return module is not None and isinstance(thing, module.BaseChatModel)

@@ -139,7 +139,12 @@ class _Compiler:
         if circle is not None and (standing := [step_id for step_id in circle if step_id in stands_in]):
             other = standing[0]
             path = " → ".join(circle)
-            yield _issue("invalid_fallback", f"{other!r} stands in for {stands_in[other]!r}, and waits for what waits for it: {path}", fix, stands_in[other])
+            yield _issue(
+                "invalid_fallback",
+                f"{other!r} stands in for {stands_in[other]!r}, and waits for what waits for it: {path}",
+                fix,
+                stands_in[other],
+            )
 
     # ── one step ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -228,7 +233,9 @@ class _Compiler:
         try:
             check_path(reference.path)
         except ValueError as error:
-            yield _issue("invalid_reference", f"{where} refers to {reference.text!r}: {str(error).splitlines()[0]}", "see jmespath.org", step_id)
+            yield _issue(
+                "invalid_reference", f"{where} refers to {reference.text!r}: {str(error).splitlines()[0]}", "see jmespath.org", step_id
+            )
             return
         known_type = self.type_of(reference)
         if isinstance(known_type, str):

@@ -2,17 +2,39 @@
 
 An expression reads ``output`` (of its own step), ``steps.<id>.output``, ``steps.<id>.status``, ``params`` and ``goal``. Steps are named one
 by one, so that what an expression needs is known before anything runs, and evaluating it costs the same after ten steps and ten thousand.
+
+A model may have written it, and the library holds the GIL and cannot be stopped. So the work is bounded from above before it begins, and
+what may be too much for this process runs in another one that is killed when its time is up: docs/adr/0005-cel-under-a-limit.md.
 """
 
 from __future__ import annotations
 
+import atexit
 import functools
+import importlib.machinery
+import importlib.util
+import json
+import os
 import re
+import subprocess
+import sys
+import threading
 from collections.abc import Mapping
 from typing import Any
 
 MAX_LENGTH = 2000
 MAX_NESTING = 32
+MAX_TOKENS = 400
+"""Names, operators and brackets. A chain of 800 overruns the 512 KB stack of a thread on macOS, which would end the process."""
+
+BUDGET = 5_000_000
+"""Units of work that this process does at most for one expression: 0.06 s at the worst that was measured, 40 ns at most for one."""
+PATTERN = 1_250_000
+"""Units for one regular expression: compiling the largest that the library takes was measured at 50 ms, and it is done at each turn."""
+WORKER_SECONDS = 1.0
+WORKER_BYTES = 512 * 1024 * 1024
+MAX_WORKERS = 4
+"""Idle workers that are kept."""
 
 
 class ExpressionError(ValueError):
@@ -65,13 +87,39 @@ def _program(text: str) -> Any:
         raise ExpressionError(f"it is {len(text)} characters long; at most {MAX_LENGTH} are read")
     if _nesting(text) > MAX_NESTING:
         raise ExpressionError(f"it is nested more than {MAX_NESTING} deep")
-    import cel
-
+    if len(_tokens(text)) > MAX_TOKENS:
+        raise ExpressionError(f"it has {len(_tokens(text))} names, operators and brackets; at most {MAX_TOKENS} are read")
     try:
-        return cel.compile(text)
+        return _cel().compile(text)
     except ValueError as error:
         first = str(error).partition("ERROR:")[2].strip().splitlines() or str(error).splitlines()
         raise ExpressionError(f"it is not CEL: {first[0][:200]}") from None
+
+
+@functools.cache
+def _cel() -> Any:
+    """The library's compiled part alone: ``import cel`` also loads its command line, which takes fifty times as long."""
+    try:
+        spec = importlib.util.spec_from_file_location("cel.cel", _library())
+        assert spec is not None and spec.loader is not None  # noqa: S101  # the file is there
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    except (ImportError, AttributeError, AssertionError):
+        import cel
+
+        return cel
+    return module
+
+
+def _library() -> str:
+    """The file of the compiled part. Raises ImportError."""
+    if __name__ == "__main__":  # a worker: its parent has looked
+        return sys.argv[1]
+    package = importlib.util.find_spec("cel")
+    found = importlib.machinery.PathFinder.find_spec("cel.cel", package.submodule_search_locations) if package is not None else None
+    if found is None or found.origin is None:
+        raise ImportError("cel.cel")
+    return found.origin
 
 
 def check_expression(text: str) -> None:
@@ -81,8 +129,14 @@ def check_expression(text: str) -> None:
 
 
 def evaluate(text: str, context: Mapping[str, Any]) -> Any:
-    """The expression's value. Raises ExpressionError, also when something that it reads is not there."""
+    """The expression's value. Raises ExpressionError, also when something that it reads is not there, or when it takes too long."""
     program = _program(text)
+    if _work(text, context) > BUDGET:
+        return _elsewhere(text, context)
+    return _execute(program, context)
+
+
+def _execute(program: Any, context: Mapping[str, Any]) -> Any:
     try:
         return program.execute(dict(context))
     except KeyError as error:
@@ -100,3 +154,174 @@ def _nesting(text: str) -> int:
         elif character in ")]}":
             depth -= 1
     return deepest
+
+
+# ── how much work it can be at most ───────────────────────────────────────────────────────────────────────────────────
+#
+# A unit is one operator met once on one value of the data: 40 ns where an expression compares or copies all that it reads, again and again.
+# A loop multiplies the units by the length of what it ranges over. `map` counts twice: the library copies the list that it builds at each
+# turn, and what it builds may be longer than what it was given, which a second loop over it would then feel.
+
+_TOKEN = re.compile(r'[A-Za-z_]\w*|\d[\w.]*|""|[^\s\w"]')
+_LOOPS = {"all": 1, "exists": 1, "exists_one": 1, "existsOne": 1, "map": 2, "filter": 1}
+_PLAIN = frozenset(
+    "size has contains startsWith endsWith matches int uint double string bytes bool timestamp duration type dyn min max"
+    " getFullYear getMonth getDate getDayOfMonth getDayOfWeek getDayOfYear getHours getMinutes getSeconds getMilliseconds".split()
+)
+_JOINED = frozenset("+-*/%<>=!&|?:,") | {"in"}
+_OPEN, _CLOSE = frozenset("([{"), frozenset(")]}")
+
+
+@functools.lru_cache(maxsize=4096)
+def _tokens(text: str) -> tuple[str, ...]:
+    return tuple(_TOKEN.findall(_bare(text)))
+
+
+@functools.lru_cache(maxsize=4096)
+def _loops(text: str) -> int:
+    """How many loops stand one in the other or one after the other, at most. A function that is not known here counts as the worst."""
+    tokens = _tokens(text)
+
+    def scan(at: int) -> tuple[int, int]:
+        most = chain = 0
+        while at < len(tokens) and tokens[at] not in _CLOSE:
+            token = tokens[at]
+            if token in _OPEN:
+                called = tokens[at - 1] if at and token == "(" and tokens[at - 1].isidentifier() else None
+                at, inner = scan(at + 1)
+                if called is None or called in _PLAIN or called == "in":
+                    chain = max(chain, inner)
+                else:
+                    chain += inner + _LOOPS.get(called, 2)
+            elif token in _JOINED:
+                most, chain = max(most, chain), 0
+            at += 1
+        return at, max(most, chain)
+
+    return scan(0)[1]
+
+
+def _work(text: str, context: Mapping[str, Any]) -> int:
+    """Units of work, from above."""
+    tokens, loops = _tokens(text), _loops(text)
+    joins, patterns = tokens.count("+"), tokens.count("matches")
+    if loops == 0 and joins < 8 and patterns < 4:
+        return 0  # linear in what it reads, as reading it is
+    size, longest = _size(context, BUDGET // len(tokens))
+    turn = len(tokens) * size * (joins if joins >= 8 else 1) + patterns * PATTERN
+    return int(turn * max(longest, len(tokens)) ** loops)
+
+
+def _size(context: Mapping[str, Any], enough: int) -> tuple[int, int]:
+    """How many values the data has (64 characters count as one), and the length of its longest list. Stops counting at ``enough``."""
+    size, longest, left = 0, 0, [context]
+    while left and size <= enough:
+        value: Any = left.pop()
+        size += 1
+        if isinstance(value, str):
+            size += len(value) // 64
+        elif isinstance(value, Mapping):
+            longest = max(longest, len(value))
+            left.extend(value.values())
+        elif isinstance(value, list | tuple):
+            longest = max(longest, len(value))
+            left.extend(value)
+    return size, longest
+
+
+# ── in a process that can be killed ───────────────────────────────────────────────────────────────────────────────────
+
+_idle: list[subprocess.Popen[bytes]] = []
+"""Workers that wait for something to do. Taking from a list and adding to it are atomic."""
+
+
+def _elsewhere(text: str, context: Mapping[str, Any]) -> Any:
+    too_much = f"it may be more work than is allowed, and was not done within {WORKER_SECONDS:g} s and {WORKER_BYTES >> 20} MB; let it look at less, or nest it less"
+    asked = json.dumps([text, dict(context)]).encode() + b"\n"
+    worker = _idle.pop() if _idle else _start()
+    timer = threading.Timer(WORKER_SECONDS, worker.kill)
+    timer.daemon = True
+    timer.start()
+    try:
+        assert worker.stdin is not None and worker.stdout is not None  # noqa: S101  # both are pipes
+        worker.stdin.write(asked)
+        worker.stdin.flush()
+        said = worker.stdout.readline()
+    except OSError:  # it was killed while it was being told
+        said = b""
+    finally:
+        timer.cancel()
+    if not said.endswith(b"\n"):
+        _end(worker)
+        raise ExpressionError(too_much)
+    if len(_idle) < MAX_WORKERS:
+        _idle.append(worker)
+    else:
+        _end(worker)
+    answer = json.loads(said)
+    if "error" in answer:
+        raise ExpressionError(answer["error"])
+    return answer["value"]
+
+
+def _start() -> subprocess.Popen[bytes]:
+    """This very file as a program: it needs nothing but the library, so it starts in a few milliseconds."""
+    if getattr(sys, "frozen", False) or not sys.executable:
+        raise ExpressionError("it may be more work than is allowed, and there is no Python to try it in apart; let it look at less")
+    try:
+        command = [sys.executable, "-I", "-S", __file__, _library()]
+        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)  # noqa: S603  # ours
+    except (OSError, ImportError) as error:
+        raise ExpressionError(f"it may be more work than is allowed, and cannot be tried apart ({error}); let it look at less") from None
+
+
+def _end(worker: subprocess.Popen[bytes]) -> None:
+    worker.kill()
+    with worker:  # closes the pipes and waits for it
+        pass
+
+
+@atexit.register
+def _end_all() -> None:
+    while _idle:
+        _end(_idle.pop())
+
+
+def _forget() -> None:
+    """In a forked child the workers are the parent's."""
+    for worker in _idle:
+        worker.returncode = 0
+    _idle.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
+
+
+def _serve() -> None:
+    """What a worker does until its parent is gone. Bounded by itself too: a parent that was killed cannot kill it."""
+    for line in sys.stdin.buffer:
+        _limit()
+        text, context = json.loads(line)
+        try:
+            answer = {"value": _execute(_program(text), context)}
+        except ExpressionError as error:
+            answer = {"error": str(error)}
+        sys.stdout.buffer.write(json.dumps(answer, default=str).encode() + b"\n")
+        sys.stdout.buffer.flush()
+
+
+def _limit() -> None:
+    try:
+        import resource
+    except ImportError:  # Windows: only the parent watches
+        return
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    seconds = int(used.ru_utime + used.ru_stime + WORKER_SECONDS) + 2
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, resource.getrlimit(resource.RLIMIT_CPU)[1]))
+    if sys.platform == "linux":  # elsewhere it is not kept
+        resource.setrlimit(resource.RLIMIT_AS, (WORKER_BYTES, resource.getrlimit(resource.RLIMIT_AS)[1]))
+
+
+if __name__ == "__main__":
+    _serve()

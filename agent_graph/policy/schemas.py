@@ -59,7 +59,8 @@ def mismatches(schema: Mapping[str, Any], value: Any, *, at: str = "", most: int
     found = []
     for error in validator.iter_errors(value):
         path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error.instance_path)
-        found.append(f"{(at + path).lstrip('.') or 'value'}: {error.message[:300]}")
+        place = (at + path).lstrip(".")
+        found.append(f"{place}: {error.message[:300]}" if place else error.message[:300])
         if len(found) == most:
             break
     return found

@@ -71,6 +71,10 @@ class Checklist:
         for request in run.requests:
             if request.step_id in made.items:
                 made.items[request.step_id].standing = "in_doubt" if request.kind == "in_doubt" else "asks"
+        if run.error is not None and run.error.step_id in made.items:
+            blamed = made.items[run.error.step_id]
+            if blamed.standing in OPEN:
+                blamed.standing, blamed.note = "blocked", run.error.message
         return made
 
     def _settle(self, item: Item, result: StepResult) -> None:

@@ -78,7 +78,9 @@ def lease(store: Store) -> Lease:
 
 
 def plan(version: int = 1, **more: Any) -> Plan:
-    return Plan.model_validate({"goal": "tell them", "steps": [{"id": "send", "tool": "send", "args": {"to": "ann"}}], "version": version, **more})
+    return Plan.model_validate(
+        {"goal": "tell them", "steps": [{"id": "send", "tool": "send", "args": {"to": "ann"}}], "version": version, **more}
+    )
 
 
 def call(to: str = "ann") -> Call:
@@ -149,7 +151,9 @@ def dead() -> Owner:
 
 def new_owner_of(pid: int) -> float:
     """When another process started, as it says itself of its own."""
-    code = "import sys; from agent_graph.checkpoints.leases import _started; import psutil; print(_started(psutil.Process(int(sys.argv[1]))))"
+    code = (
+        "import sys; from agent_graph.checkpoints.leases import _started; import psutil; print(_started(psutil.Process(int(sys.argv[1]))))"
+    )
     return float(subprocess.run([sys.executable, "-c", code, str(pid)], capture_output=True, text=True, check=True).stdout)
 
 
@@ -160,7 +164,14 @@ def test_a_run_comes_back_as_it_was_made(store: Store) -> None:
     goal = Goal(text="tell them", params={"n": 1, "who": ["ann"]}, constraints=("be kind",), principal="bob")
     made = store.runs.create(RUN, goal, thread_id="t", checkpoint_ns="ns", planner="p", policy="q", metadata={"made": "here"})
     assert made == store.runs.get(RUN)
-    assert (made.goal, made.thread_id, made.checkpoint_ns, made.planner, made.policy, made.metadata) == (goal, "t", "ns", "p", "q", {"made": "here"})
+    assert (made.goal, made.thread_id, made.checkpoint_ns, made.planner, made.policy, made.metadata) == (
+        goal,
+        "t",
+        "ns",
+        "p",
+        "q",
+        {"made": "here"},
+    )
     assert (made.status, made.plan_version, made.finished) == ("running", 0, False)
 
 
@@ -284,7 +295,9 @@ def test_a_plan_is_never_edited_in_place(store: Store, lease: Lease) -> None:
 
 
 def test_the_verdict_of_a_version_is_kept_with_its_report(store: Store, lease: Lease) -> None:
-    report = Report.model_validate({"issues": [{"code": "cycle", "message": "a circle", "step_id": "send"}], "risk": "money", "calls": [call()]})
+    report = Report.model_validate(
+        {"issues": [{"code": "cycle", "message": "a circle", "step_id": "send"}], "risk": "money", "calls": [call()]}
+    )
     store.runs.add_plan(lease, plan())
     store.runs.judge_plan(lease, 1, report)
     record = store.runs.plan(RUN)
@@ -298,7 +311,14 @@ def test_the_verdict_of_a_version_is_kept_with_its_report(store: Store, lease: L
 def test_an_intent_is_an_open_effect_until_its_outcome_is_written(store: Store, lease: Lease) -> None:
     assert store.ledger.begin(lease, intent(), None) == 1
     (effect,) = store.ledger.open_effects(RUN)
-    assert (effect.state, effect.status, effect.attempt, effect.args, effect.recovery, effect.deadline) == ("intent", None, 1, {"to": "ann"}, "blind", 70.0)
+    assert (effect.state, effect.status, effect.attempt, effect.args, effect.recovery, effect.deadline) == (
+        "intent",
+        None,
+        1,
+        {"to": "ann"},
+        "blind",
+        70.0,
+    )
     assert store.ledger.result(effect.key) is None
     finish(store, lease)
     assert store.ledger.open_effects(RUN) == []
@@ -308,7 +328,10 @@ def test_a_result_comes_back_as_it_was_written(store: Store, lease: Lease) -> No
     wanted = result(
         status="failed",
         output={"text": "grüße ☂", "list": [1, 2.5, None, True]},
-        evidence=[Evidence(criterion="output.n > 1", holds=False, values={"output.n": 1}), Evidence(criterion="x", holds=None, why="not there")],
+        evidence=[
+            Evidence(criterion="output.n > 1", holds=False, values={"output.n": 1}),
+            Evidence(criterion="x", holds=None, why="not there"),
+        ],
         error=Failure(code="criteria_unmet", message="no"),
         provenance=Provenance(source="send", steps=("look",), params=("who",)),
         plan_version=2,
@@ -327,7 +350,7 @@ def test_a_read_gets_its_row_with_its_outcome(store: Store, lease: Lease) -> Non
     store.flush()
     effect = store.ledger.effect(intent().key)
     assert effect is not None
-    assert (effect.tool, effect.args, effect.risk, effect.state, effect.recovery) == ("send", {"to": "ann"}, "read_only", "done", None)
+    assert (effect.tool, effect.args, effect.risk, effect.state) == ("send", {"to": "ann"}, "read_only", "done")
 
 
 def test_attempts_are_counted_over_begins(store: Store, lease: Lease) -> None:
@@ -365,7 +388,9 @@ def test_a_refused_begin_leaves_its_approval_unused(store: Store, lease: Lease) 
     assert store.approvals.grant(RUN, call().digest) == yes
 
 
-@pytest.mark.parametrize("write", ["begin", "finish", "reopen", "plan", "judge", "status", "blame", "end", "ask", "close", "handle", "renew"])
+@pytest.mark.parametrize(
+    "write", ["begin", "finish", "reopen", "plan", "judge", "status", "blame", "end", "ask", "close", "handle", "renew"]
+)
 def test_a_driver_that_was_replaced_writes_nothing(store: Store, lease: Lease, write: str) -> None:
     store.runs.add_plan(lease, plan())
     store.approvals.ask(lease, asked())
@@ -424,7 +449,9 @@ def test_an_approval_that_was_used_allows_no_second_call(store: Store, lease: Le
     assert (effect.state, effect.attempt) == ("failed", 1)
 
 
-@pytest.mark.parametrize("flaw", ["unknown", "undecided", "rejected", "closed", "expired", "of another step", "of another tool", "of another run"])
+@pytest.mark.parametrize(
+    "flaw", ["unknown", "undecided", "rejected", "closed", "expired", "of another step", "of another tool", "of another run"]
+)
 def test_without_a_good_approval_there_is_no_intent(store: Store, lease: Lease, clock: FakeClock, flaw: str) -> None:
     other: dict[str, dict[str, Any]] = {
         "of another step": {"step_id": "other"},
@@ -509,12 +536,20 @@ def test_the_same_open_request_is_asked_once(store: Store, lease: Lease) -> None
     assert store.approvals.open(RUN) == [first]
 
 
-@pytest.mark.parametrize("ended", ["decided", "closed", "expired"])
+def test_what_was_decided_a_moment_ago_is_not_asked_again_before_that_was_acted_on(store: Store, lease: Lease) -> None:
+    first = store.approvals.ask(lease, asked("request-1"))
+    store.approvals.decide(RUN, {"request-1": Approve()})
+    assert store.approvals.ask(lease, asked("request-2")) == first
+    assert store.approvals.open(RUN) == []
+
+
+@pytest.mark.parametrize("ended", ["acted on", "closed", "expired"])
 def test_what_is_no_longer_open_is_asked_anew(store: Store, lease: Lease, clock: FakeClock, ended: str) -> None:
     store.approvals.ask(lease, asked("request-1", expires=clock.now() + 5))
     match ended:
-        case "decided":
+        case "acted on":
             store.approvals.decide(RUN, {"request-1": Reject()})
+            store.approvals.handle(lease, "request-1")
         case "closed":
             store.approvals.close(lease, ["request-1"])
         case _:
@@ -568,7 +603,9 @@ def test_what_does_not_wait_cannot_be_decided(store: Store, lease: Lease, clock:
     if flaw == "expired":
         clock.advance(5)
     with pytest.raises(NothingPending):
-        store.approvals.decide(RunId("run-2") if flaw == "of another run" else RUN, {"nobody" if flaw == "unknown" else "request-1": Approve()})
+        store.approvals.decide(
+            RunId("run-2") if flaw == "of another run" else RUN, {"nobody" if flaw == "unknown" else "request-1": Approve()}
+        )
     assert store.approvals.decided(RUN) == []
 
 
@@ -605,7 +642,9 @@ def test_a_yes_covers_exactly_the_call_that_was_shown(store: Store, lease: Lease
     assert store.approvals.grant(RunId("run-2"), call().digest) is None
 
 
-@pytest.mark.parametrize("decision", [Reject(), Edit(args={"to": "bob"}), Respond(text="yes"), Resolve(outcome="landed")], ids=lambda each: each.type)
+@pytest.mark.parametrize(
+    "decision", [Reject(), Edit(args={"to": "bob"}), Respond(text="yes"), Resolve(outcome="landed")], ids=lambda each: each.type
+)
 def test_only_a_yes_grants(store: Store, lease: Lease, decision: Any) -> None:
     store.approvals.ask(lease, asked())
     store.approvals.decide(RUN, {"request-1": decision})

@@ -28,7 +28,13 @@ def test_the_python_in_the_readme_prints_what_it_says(tmp_path: Path) -> None:
 
 def test_the_demo_says_what_the_readme_shows_of_it(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "agent_graph", "demo"], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120, stdin=subprocess.DEVNULL
+        [sys.executable, "-m", "agent_graph", "demo"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+        stdin=subprocess.DEVNULL,
     )
     assert done.returncode == 0, done.stderr
     (shown,) = blocks("text")

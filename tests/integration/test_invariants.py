@@ -86,7 +86,9 @@ def test_files_are_readable_for_their_owner_only(tmp_path: Path) -> None:
     with AgentGraph([read], store=store) as agent:
         agent.run(plan=Plan(goal="read", steps=(Step(id="a", tool="read"),)))
         assert (store.parent.stat().st_mode & 0o777) == 0o700
-        assert {path.name: oct(path.stat().st_mode & 0o777) for path in store.parent.iterdir()} == dict.fromkeys(("runs.db", "runs.db-wal", "runs.db-shm"), "0o600")
+        assert {path.name: oct(path.stat().st_mode & 0o777) for path in store.parent.iterdir()} == dict.fromkeys(
+            ("runs.db", "runs.db-wal", "runs.db-shm"), "0o600"
+        )
 
 
 def test_a_policy_that_denies_is_asked_again_at_the_call(store_path: Path) -> None:

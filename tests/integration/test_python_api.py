@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from agent_graph import AgentGraph, Approve, Plan, Policy, Step, UsageError, tool
-from agent_graph.errors import RunBusy, RunFinished, UnknownRun
+from agent_graph.errors import InvalidDecision, NothingPending, RunBusy, RunFinished, StoreError, UnknownRun
 from agent_graph.events import Done, PlanMade, RunStarted, StepFinished, StepStarted, Waiting
 
 WHERE: dict[str, Any] = {}
@@ -276,3 +276,67 @@ def test_allow_all_says_so_in_the_run(tmp_path: Path) -> None:
         run = graph.run(plan=gated())
         assert run.status == "succeeded"
         assert "nobody is asked" in graph.store.runs.get(run.id).policy
+
+
+def test_an_agent_that_lacks_a_tool_of_the_plan_changes_nothing(tmp_path: Path) -> None:
+    with agent(tmp_path) as graph:
+        run = graph.run(plan=gated())
+    with AgentGraph([double], store=tmp_path / "runs.db") as poorer:
+        with pytest.raises(UsageError, match="note; nothing was changed"):
+            poorer.resume(run, Approve())
+        with pytest.raises(UsageError, match="note; nothing was changed"):
+            poorer.graph.invoke(None, {"configurable": {"thread_id": run.thread_id}})
+        assert poorer.get(run.id).requests == run.requests
+    with agent(tmp_path) as graph:
+        assert graph.resume(run, Approve()).answer == "noted 2"
+
+
+@pytest.mark.parametrize("nonsense", [Approve, "approve", 7, {"type": "perhaps"}])
+def test_what_is_not_a_decision_is_refused_with_what_is_one(tmp_path: Path, nonsense: Any) -> None:
+    with agent(tmp_path) as graph:
+        run = graph.run(plan=gated())
+        with pytest.raises(InvalidDecision, match=r"Approve\(\)"):
+            graph.resume(run, nonsense)
+        assert graph.get(run.id).requests == run.requests
+
+
+def test_a_request_is_named_by_the_beginning_of_its_id_or_by_its_step(tmp_path: Path) -> None:
+    with agent(tmp_path) as graph:
+        for name in ("b", None):
+            run = graph.run(gated())
+            done = graph.resume(run.id, {name or run.requests[0].id[:8]: Approve()})
+            assert done.answer == "noted 2"
+        run = graph.run(gated())
+        with pytest.raises(NothingPending, match=run.requests[0].id):
+            graph.resume(run.id, {"zzz": Approve()})
+
+
+def test_a_decision_may_be_plain_data(tmp_path: Path) -> None:
+    with agent(tmp_path) as graph:
+        assert graph.resume(graph.run(gated()), {"type": "approve"}).answer == "noted 2"  # type: ignore[dict-item]
+
+
+def test_a_closed_agent_says_so(tmp_path: Path) -> None:
+    graph = agent(tmp_path)
+    graph.close()
+    with pytest.raises(StoreError, match="closed"):
+        graph.runs()
+
+
+def test_the_trace_is_read_through_the_agent(tmp_path: Path) -> None:
+    with agent(tmp_path) as graph:
+        run = graph.run(plan=chain(), params={"n": 1})
+        assert [event.kind for event in graph.trace(run.id[:8])] == [
+            "plan_made",
+            "run_started",
+            "step_finished",
+            "step_finished",
+            "observed",
+            "done",
+        ]
+
+
+def test_a_run_is_shown_in_one_line(tmp_path: Path) -> None:
+    with agent(tmp_path) as graph:
+        run = graph.run(gated())
+        assert repr(run) == f"<run {run.id}: paused, 1 of 2 steps have a result, 1 waiting for a person>"

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import sys
@@ -61,6 +62,10 @@ class ThisPython(AsyncKernelManager):
         return KernelSpec(argv=[sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"], language="python")
 
 
+def load(path: Path) -> Any:
+    return nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
+
+
 def execute(path: Path, place: Path) -> Any:
     """The notebook as it is after a run in an empty environment. The run ends with the first cell that fails."""
     startup = place / "ipython" / "profile_default" / "startup"
@@ -69,7 +74,7 @@ def execute(path: Path, place: Path) -> Any:
     secrets = re.compile(r"API_KEY|TOKEN|SECRET|^(?:LANGCHAIN|LANGSMITH|OPENAI|AGENT_GRAPH)_")
     kept = {name: value for name, value in os.environ.items() if not secrets.search(name)}
     env = kept | {"IPYTHONDIR": str(place / "ipython"), "TMPDIR": str(place), "TRIED": str(place / "tried")}
-    notebook = nbformat.read(path, as_version=4)
+    notebook = load(path)
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
@@ -102,7 +107,7 @@ def executed(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 def write(path: Path, notebook: Any) -> None:
-    """As it is committed: outputs, but no moments, no kernel's version, and no text that stands in the HTML beside it."""
+    """As it is committed: outputs, but no moments, no kernel's version, and no plain text where there is better: a run's is ten times as long."""
     notebook.metadata = {
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
         "language_info": {"name": "python"},
@@ -110,10 +115,11 @@ def write(path: Path, notebook: Any) -> None:
     for cell in notebook.cells:
         cell.metadata = {}
         for output in cell.get("outputs", []):
-            if "text/html" in output.get("data", {}):
-                del output["data"]["text/plain"]
+            if not RICH.isdisjoint(output.get("data", {})):
+                output["data"].pop("text/plain", None)
     nbformat.validate(notebook)
-    path.write_text(nbformat.writes(notebook, indent=1, ensure_ascii=False).rstrip("\n") + "\n", encoding="utf-8")
+    text: str = nbformat.writes(notebook, indent=1, ensure_ascii=False)  # type: ignore[no-untyped-call]
+    path.write_text(text.rstrip("\n") + "\n", encoding="utf-8")
 
 
 def code_cells(notebook: Any) -> dict[str, Any]:
@@ -121,9 +127,15 @@ def code_cells(notebook: Any) -> dict[str, Any]:
 
 
 def said(cell: Any) -> str:
-    """All that a cell shows, as text."""
-    shown = [output.get("text") or "".join(map(str, output.get("data", {}).values())) for output in cell.outputs]
-    return "\n".join(shown)
+    """All that a cell shows, as text: the best of each output."""
+    return "".join(output.get("text") or best(output.get("data", {})) for output in cell.outputs)
+
+
+def best(shown: dict[str, str]) -> str:
+    return next((shown[kind] for kind in (*sorted(RICH), "text/plain") if kind in shown), "")
+
+
+RICH = frozenset({"text/html", "text/markdown"})
 
 
 def settled(text: str) -> list[str]:
@@ -161,7 +173,7 @@ def test_a_notebook_runs_from_top_to_bottom_and_writes_nothing_to_stderr(path: P
 
 def test_what_is_committed_is_what_a_run_shows(path: Path, executed: Any) -> None:
     fresh = code_cells(executed(path))
-    committed = code_cells(nbformat.read(path, as_version=4))
+    committed = code_cells(load(path))
     assert any(cell.outputs for cell in committed.values())
     for name, cell in committed.items():
         assert cell.execution_count == fresh[name].execution_count, f"{name}: {AGAIN}"
@@ -172,7 +184,7 @@ AGAIN = "write the outputs anew with UPDATE_SNAPSHOTS=1 make test PYTEST_ARGS=te
 
 
 def test_what_is_committed_names_no_machine_and_no_moment(path: Path) -> None:
-    notebook = nbformat.read(path, as_version=4)
+    notebook = load(path)
     assert sorted(notebook.metadata) == ["kernelspec", "language_info"]
     assert notebook.metadata.kernelspec.name == "python3"
     for cell in notebook.cells:
@@ -218,7 +230,8 @@ def test_in_plain_langgraph_each_goal_is_carried_out_once(executed: Any) -> None
 def test_a_notebook_that_reaches_out_is_stopped(tmp_path: Path) -> None:
     reaching = tmp_path / "reaching.ipynb"
     source = "import socket\nsocket.create_connection(('192.0.2.1', 80), timeout=1)"  # an address that nobody has (RFC 5737)
-    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)]), reaching)
+    cell: dict[str, Any] = {"cell_type": "code", "id": "reach", "metadata": {}, "execution_count": None, "outputs": [], "source": source}
+    reaching.write_text(json.dumps({"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": [cell]}))
     with pytest.raises(CellExecutionError, match="without a network"):
         execute(reaching, tmp_path)
     assert "192.0.2.1" in (tmp_path / "tried").read_text()

@@ -12,14 +12,19 @@ import subprocess
 import sys
 import time
 import urllib.request
+import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Self
 
 import pytest
 
+from agent_graph import AgentGraph
+
+GRAPH = "agent-graph"
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 
@@ -31,6 +36,56 @@ NO_NETWORK = {
     "HTTPS_PROXY": "http://127.0.0.1:9",
     "NO_PROXY": "127.0.0.1,localhost",
 }
+
+
+class Desk:
+    """One person's view of the server."""
+
+    def __init__(self, url: str) -> None:
+        from langgraph_sdk import get_sync_client
+
+        self.client = get_sync_client(url=url)
+        self.runs, self.threads, self.assistants = self.client.runs, self.client.threads, self.client.assistants
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.client.close()
+
+    def thread(self, **more: Any) -> str:
+        return str(self.threads.create(**more)["thread_id"])
+
+    def say(self, thread: str, **given: Any) -> Any:
+        """Drive the thread's graph until it ends or asks, with an input or a command."""
+        return self.runs.wait(thread, GRAPH, **given)
+
+    def answer(self, thread: str, answer: Any) -> Any:
+        return self.say(thread, command={"resume": answer})
+
+    def gate(self, thread: str) -> dict[str, Any]:
+        """What the thread asks now, as a UI that lists interrupted threads finds it."""
+        found = self.threads.get(thread)
+        assert found["status"] == "interrupted"
+        ((asked,),) = found["interrupts"].values()
+        return dict(asked["value"])  # type: ignore[call-overload,no-any-return]
+
+    def ask_for(self, goal: str, **given: Any) -> str:
+        """A thread of its own that has been driven as far as it goes."""
+        thread = self.thread()
+        self.say(thread, input={"goal": goal}, **given)
+        return thread
+
+    def each(self, work: Callable[[str, Any], Any], cases: dict[str, Any]) -> dict[str, Any]:
+        """The work on every case, all at once: the server looks for new runs twice a second, so that one after another would take long."""
+        with ThreadPoolExecutor(len(cases)) as pool:
+            return dict(zip(cases, pool.map(work, cases, cases.values()), strict=True))
+
+    def status(self, thread: str) -> str:
+        return str(self.threads.get(thread)["status"])
+
+    def state(self, thread: str) -> dict[str, Any]:
+        return dict(self.threads.get_state(thread)["values"])  # type: ignore[arg-type]
 
 
 class Server:
@@ -67,9 +122,16 @@ class Server:
         if self.process is not None and self.process.poll() is None:
             self.kill()
 
+    def desk(self) -> Desk:
+        return Desk(self.url)
+
     def effects(self) -> Counter[str]:
         """How often each line was written by the tools."""
         return Counter(self.world.read_text(encoding="utf-8").splitlines()) if self.world.exists() else Counter()
+
+    @staticmethod
+    def until(holds: Callable[[], Any], what: str, seconds: float = 30) -> Any:
+        return until(holds, what, seconds)
 
     def wait_for(self, line: str, count: int = 1) -> None:
         until(lambda: self.effects()[line] >= count, repr(line), 30)
@@ -125,11 +187,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield one
 
 
-@pytest.fixture
-def mortal(tmp_path: Path) -> Iterator[Server]:
-    """One that a test may kill."""
-    with running(Server(tmp_path, config(str(HERE / "world.py")))) as one:
-        yield one
+@pytest.fixture(scope="module")
+def make_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Server]]:
+    """More of them, which a test may kill; each in a folder of its own."""
+    with contextlib.ExitStack() as stack:
+        yield lambda module=str(HERE / "world.py"), env=None: stack.enter_context(
+            running(Server(tmp_path_factory.mktemp("studio"), config(module), env))
+        )
 
 
 @pytest.fixture(scope="session")
@@ -142,3 +206,23 @@ def world() -> ModuleType:
     sys.modules["studio_world"] = module
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture
+def desk(server: Server) -> Iterator[Desk]:
+    with server.desk() as made:
+        yield made
+
+
+@pytest.fixture
+def name() -> str:
+    """Tells the effects of one test from those of another."""
+    return uuid.uuid4().hex[:8]
+
+
+@pytest.fixture
+def python(server: Server, world: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Iterator[AgentGraph]:
+    """Plain Python on the server's store, in another process than the server's."""
+    monkeypatch.setenv("WORLD_LOG", str(server.world))
+    with world.make_agent(server.store) as agent:
+        yield agent

@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from types import ModuleType
 from typing import Any, get_args
 
 import httpx
 import pytest
-from langgraph_sdk import get_sync_client
 
 from agent_graph import AgentGraph, Approve
 from agent_graph.errors import RunBusy
@@ -21,78 +19,17 @@ from agent_graph.nodes.routes import AfterApprove, AfterObserve, AfterValidate
 GRAPH = "agent-graph"
 
 
-class Desk:
-    """One person's view of the server."""
-
-    def __init__(self, url: str) -> None:
-        self.client = get_sync_client(url=url)
-        self.runs, self.threads, self.assistants = self.client.runs, self.client.threads, self.client.assistants
-
-    def thread(self, **more: Any) -> str:
-        return str(self.threads.create(**more)["thread_id"])
-
-    def say(self, thread: str, **given: Any) -> Any:
-        """Drive the thread's graph until it ends or asks, with an input or a command."""
-        return self.runs.wait(thread, GRAPH, **given)
-
-    def answer(self, thread: str, answer: Any) -> Any:
-        return self.say(thread, command={"resume": answer})
-
-    def gate(self, thread: str) -> dict[str, Any]:
-        """What the thread asks now, as a UI that lists interrupted threads finds it."""
-        found = self.threads.get(thread)
-        assert found["status"] == "interrupted"
-        ((asked,),) = found["interrupts"].values()
-        return dict(asked["value"])  # type: ignore[call-overload,no-any-return]
-
-    def ask_for(self, goal: str, **given: Any) -> str:
-        """A thread of its own that has been driven as far as it goes."""
-        thread = self.thread()
-        self.say(thread, input={"goal": goal}, **given)
-        return thread
-
-    def each(self, work: Callable[[str, Any], Any], cases: dict[str, Any]) -> dict[str, Any]:
-        """The work on every case, all at once: the server looks for new runs twice a second, so that one after another would take long."""
-        with ThreadPoolExecutor(len(cases)) as pool:
-            return dict(zip(cases, pool.map(work, cases, cases.values()), strict=True))
-
-    def status(self, thread: str) -> str:
-        return str(self.threads.get(thread)["status"])
-
-    def state(self, thread: str) -> dict[str, Any]:
-        return dict(self.threads.get_state(thread)["values"])  # type: ignore[arg-type]
-
-
-@pytest.fixture
-def desk(server: Any) -> Iterator[Desk]:
-    made = Desk(server.url)
-    with made.client:
-        yield made
-
-
-@pytest.fixture
-def name() -> str:
-    """Tells the effects of one test from those of another."""
-    return uuid.uuid4().hex[:8]
-
-
-@pytest.fixture
-def python(server: Any, world: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Iterator[AgentGraph]:
-    """Plain Python on the server's store, in another process than the server's."""
-    monkeypatch.setenv("WORLD_LOG", str(server.world))
-    with world.make_agent(server.store) as agent:
-        yield agent
-
-
 # ── what Studio shows ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_the_forms_show_goal_and_answer_and_not_the_inner_state(desk: Desk) -> None:
+def test_the_forms_show_goal_and_answer_and_not_the_inner_state(desk: Any) -> None:
     (assistant,) = desk.assistants.search(graph_id=GRAPH)
     schemas: Any = desk.assistants.get_schemas(assistant["assistant_id"])
     assert {"goal", "params", "messages"} <= schemas["input_schema"]["properties"].keys()
     assert {"answer", "messages"} <= schemas["output_schema"]["properties"].keys()
-    assert not {"next", "why", "asking", "taken"} & (schemas["input_schema"]["properties"].keys() | schemas["output_schema"]["properties"].keys())
+    assert not {"next", "why", "asking", "taken"} & (
+        schemas["input_schema"]["properties"].keys() | schemas["output_schema"]["properties"].keys()
+    )
     context = schemas["context_schema"]["properties"]
     assert set(context) == {"principal", "review_plans", "max_parallel", "max_replans", "max_steps"}
     assert all(field["title"] and field["description"] for field in context.values())
@@ -101,7 +38,7 @@ def test_the_forms_show_goal_and_answer_and_not_the_inner_state(desk: Desk) -> N
     assert schemas["state_schema"] is not None
 
 
-def test_every_arrow_is_in_the_drawing(desk: Desk) -> None:
+def test_every_arrow_is_in_the_drawing(desk: Any) -> None:
     drawn: Any = desk.assistants.get_graph(GRAPH)
     wanted = {("__start__", "plan"), ("plan", "validate"), ("execute", "observe"), ("replan", "validate"), ("conclude", "__end__")}
     for source, ways in (("validate", AfterValidate), ("approve", AfterApprove), ("observe", AfterObserve)):
@@ -111,7 +48,7 @@ def test_every_arrow_is_in_the_drawing(desk: Desk) -> None:
     assert conditional == {edge for edge in wanted if edge[0] in ("validate", "approve", "observe")}
 
 
-def test_a_run_stops_at_the_gate_and_ends_after_it(desk: Desk, server: Any, name: str) -> None:
+def test_a_run_stops_at_the_gate_and_ends_after_it(desk: Any, server: Any, name: str) -> None:
     thread = desk.ask_for(f"send {name}")
     gate = desk.gate(thread)
     assert gate["action_requests"][0]["args"] == {"text": f"text of {name}"}
@@ -124,16 +61,18 @@ def test_a_run_stops_at_the_gate_and_ends_after_it(desk: Desk, server: Any, name
     assert server.effects()[f"send text of {name}"] == 1
 
 
-def test_the_stream_shows_each_step_as_it_goes(desk: Desk, name: str) -> None:
+def test_the_stream_shows_each_step_as_it_goes(desk: Any, name: str) -> None:
     parts = list(desk.runs.stream(desk.thread(), GRAPH, input={"goal": f"post {name}"}, stream_mode=["custom", "updates"]))
     assert [part.data for part in parts if part.event == "error"] == []
-    steps = [(part.data["kind"], part.data["step_id"]) for part in parts if part.event == "custom" and part.data["kind"].startswith("step_")]
+    steps = [
+        (part.data["kind"], part.data["step_id"]) for part in parts if part.event == "custom" and part.data["kind"].startswith("step_")
+    ]
     assert steps == [("step_started", "look"), ("step_finished", "look")]
     nodes = [next(iter(part.data)) for part in parts if part.event == "updates"]
     assert nodes == ["plan", "validate", "execute", "observe", "__interrupt__"]
 
 
-def test_a_context_narrows_one_run(desk: Desk, name: str) -> None:
+def test_a_context_narrows_one_run(desk: Any, name: str) -> None:
     thread = desk.ask_for(f"look {name}", context={"review_plans": True, "principal": "ann"})
     gate = desk.gate(thread)
     assert gate["request"]["kind"] == "plan"
@@ -146,7 +85,7 @@ YES = {"decisions": [{"type": "approve"}]}  # byte for byte what Agent Chat UI s
 NO = {"decisions": [{"type": "reject", "message": "not today"}]}
 
 
-def test_each_shape_of_a_yes(desk: Desk, server: Any, name: str) -> None:
+def test_each_shape_of_a_yes(desk: Any, server: Any, name: str) -> None:
     shapes = {
         "LangChain, Agent Chat UI": YES,
         "Agent Inbox": [{"type": "accept", "args": None}],
@@ -159,7 +98,7 @@ def test_each_shape_of_a_yes(desk: Desk, server: Any, name: str) -> None:
     assert [server.effects()[f"send text of {name} {shape}"] for shape in shapes] == [1] * len(shapes)
 
 
-def test_each_shape_of_a_no(desk: Desk, server: Any, name: str) -> None:
+def test_each_shape_of_a_no(desk: Any, server: Any, name: str) -> None:
     shapes = {
         "LangChain, Agent Chat UI": NO,
         "Agent Inbox, response": [{"type": "response", "args": "not today"}],
@@ -175,7 +114,7 @@ def test_each_shape_of_a_no(desk: Desk, server: Any, name: str) -> None:
     assert [server.effects()[f"send text of {name} {shape}"] for shape in shapes] == [0] * len(shapes)
 
 
-def test_each_shape_of_an_edit(desk: Desk, server: Any, name: str) -> None:
+def test_each_shape_of_an_edit(desk: Any, server: Any, name: str) -> None:
     shapes: dict[str, Callable[[str], Any]] = {
         "LangChain, Agent Chat UI": lambda day: {
             "decisions": [{"type": "edit", "edited_action": {"name": "book", "args": {"day": day, "seats": 3, "window": False}}}]
@@ -194,7 +133,7 @@ def test_each_shape_of_an_edit(desk: Desk, server: Any, name: str) -> None:
     assert [effects[f"book text of {name} {shape} 2 True None"] for shape in shapes] == [0] * len(shapes)
 
 
-def test_the_calls_that_a_plan_s_gate_shows_can_be_edited(desk: Desk, server: Any, name: str) -> None:
+def test_the_calls_that_a_plan_s_gate_shows_can_be_edited(desk: Any, server: Any, name: str) -> None:
     def edit(how: str, send_back: Callable[[dict[str, Any]], Any]) -> Any:
         thread = desk.ask_for(f"plan {name} {how}")
         (shown,) = desk.gate(thread)["action_requests"]
@@ -203,9 +142,7 @@ def test_the_calls_that_a_plan_s_gate_shows_can_be_edited(desk: Desk, server: An
         return desk.answer(thread, send_back(shown)).get("status")
 
     shapes: dict[str, Any] = {
-        "Agent Chat UI": lambda shown: {
-            "decisions": [{"type": "edit", "edited_action": {"name": shown["name"], "args": shown["args"]}}]
-        },
+        "Agent Chat UI": lambda shown: {"decisions": [{"type": "edit", "edited_action": {"name": shown["name"], "args": shown["args"]}}]},
         "Agent Inbox": lambda shown: [
             {
                 "type": "edit",
@@ -220,7 +157,7 @@ def test_the_calls_that_a_plan_s_gate_shows_can_be_edited(desk: Desk, server: An
     assert [effects[f"send {name} {how}"] for how in shapes] == [1, 1]
 
 
-def test_an_answer_that_makes_no_sense_is_asked_again_with_what_was_wrong(desk: Desk, server: Any, name: str) -> None:
+def test_an_answer_that_makes_no_sense_is_asked_again_with_what_was_wrong(desk: Any, server: Any, name: str) -> None:
     cases = {
         "a number": (17, "not a decision"),
         "a text": ("yes please", "it takes approve, edit, reject"),
@@ -229,7 +166,11 @@ def test_an_answer_that_makes_no_sense_is_asked_again_with_what_was_wrong(desk: 
         "an unknown type": ([{"type": "perhaps", "args": None}], "perhaps"),
         "an empty object": ({}, "not a decision"),
         "an edit that does not validate": (
-            {"decisions": [{"type": "edit", "edited_action": {"name": "book", "args": {"day": "monday", "seats": "many", "window": True}}}]},
+            {
+                "decisions": [
+                    {"type": "edit", "edited_action": {"name": "book", "args": {"day": "monday", "seats": "many", "window": True}}}
+                ]
+            },
             "seats",
         ),
         "an edit without arguments": ([{"type": "edit", "args": None}], "edit"),
@@ -256,7 +197,7 @@ def test_an_answer_that_makes_no_sense_is_asked_again_with_what_was_wrong(desk: 
     assert [effects[f"book text of {name} {case} 2 True None"] for case in cases] == [case != "an empty object" for case in cases]
 
 
-def test_money_is_not_moved_by_an_answer_without_an_address(desk: Desk, server: Any, name: str) -> None:
+def test_money_is_not_moved_by_an_answer_without_an_address(desk: Any, server: Any, name: str) -> None:
     thread = desk.ask_for(f"pay {name}")
     desk.answer(thread, YES)
     again = desk.gate(thread)
@@ -266,7 +207,7 @@ def test_money_is_not_moved_by_an_answer_without_an_address(desk: Desk, server: 
     assert server.effects()[f"pay 10 text of {name}"] == 1
 
 
-def test_an_answer_by_interrupt_id_is_taken(desk: Desk, server: Any, name: str) -> None:
+def test_an_answer_by_interrupt_id_is_taken(desk: Any, server: Any, name: str) -> None:
     thread = desk.ask_for(f"send {name}")
     interrupt = desk.threads.get_state(thread)["interrupts"][0]["id"]
     assert desk.answer(thread, {interrupt: YES})["status"] == "succeeded"
@@ -281,7 +222,7 @@ def human(text: str) -> dict[str, Any]:
     return {"messages": [{"id": str(uuid.uuid4()), "type": "human", "content": [{"type": "text", "text": text}]}]}
 
 
-def test_a_goal_comes_as_a_message_and_plan_question_and_answer_leave_as_messages(desk: Desk, server: Any, name: str) -> None:
+def test_a_goal_comes_as_a_message_and_plan_question_and_answer_leave_as_messages(desk: Any, server: Any, name: str) -> None:
     thread = desk.thread()
     desk.say(thread, input=human("ask"))
     assert desk.gate(thread)["action_requests"][0]["name"] == "answer_question"
@@ -300,13 +241,13 @@ def test_a_goal_comes_as_a_message_and_plan_question_and_answer_leave_as_message
     assert server.effects()[f"send text of to {name}"] == 1
 
 
-def test_agent_inbox_answers_a_question_with_a_text(desk: Desk, name: str) -> None:
+def test_agent_inbox_answers_a_question_with_a_text(desk: Any, name: str) -> None:
     thread = desk.ask_for("ask")
     desk.answer(thread, [{"type": "response", "args": name}])
     assert desk.gate(thread)["action_requests"][0]["args"] == {"text": f"text of to {name}"}
 
 
-def test_typing_while_a_gate_waits_leads_back_to_the_gate_and_says_so(desk: Desk, server: Any, name: str) -> None:
+def test_typing_while_a_gate_waits_leads_back_to_the_gate_and_says_so(desk: Any, server: Any, name: str) -> None:
     thread = desk.thread()
     desk.say(thread, input=human(f"send {name}"))
     first = desk.gate(thread)
@@ -323,7 +264,7 @@ def test_typing_while_a_gate_waits_leads_back_to_the_gate_and_says_so(desk: Desk
 
 
 @pytest.mark.parametrize("strategy", ["enqueue", "interrupt", "rollback", "reject"])
-def test_two_answers_at_once_have_one_effect(desk: Desk, server: Any, name: str, strategy: Any) -> None:
+def test_two_answers_at_once_have_one_effect(desk: Any, server: Any, name: str, strategy: Any) -> None:
     thread = desk.ask_for(f"send {name}")
 
     def press(_: int) -> Any:
@@ -340,7 +281,7 @@ def test_two_answers_at_once_have_one_effect(desk: Desk, server: Any, name: str,
     assert server.effects()[f"send text of {name}"] == 1
 
 
-def test_a_second_answer_does_not_answer_the_next_gate(desk: Desk, server: Any, name: str) -> None:
+def test_a_second_answer_does_not_answer_the_next_gate(desk: Any, server: Any, name: str) -> None:
     thread = desk.ask_for(f"twice {name}")
     first = desk.gate(thread)
     answer = {**YES, "request_id": first["request_id"]}
@@ -351,7 +292,7 @@ def test_a_second_answer_does_not_answer_the_next_gate(desk: Desk, server: Any, 
     assert server.effects()[f"send sent text of {name}"] == 0
 
 
-def test_nine_slow_runs_do_not_keep_a_tenth_waiting(desk: Desk, server: Any, name: str) -> None:
+def test_nine_slow_runs_do_not_keep_a_tenth_waiting(desk: Any, server: Any, name: str) -> None:
     pool = ThreadPoolExecutor(9)
     slow = [pool.submit(desk.ask_for, f"wait {name} {i}") for i in range(9)]
     for i in range(9):
@@ -367,25 +308,39 @@ def test_nine_slow_runs_do_not_keep_a_tenth_waiting(desk: Desk, server: Any, nam
     assert ended == 0, f"the quick run came to its gate after {took:.1f} s, when {ended} of the nine slow ones had ended"
 
 
-def test_a_cancelled_run_stops_and_can_go_on(desk: Desk, server: Any, python: AgentGraph, name: str) -> None:
+def test_a_cancelled_run_stops_after_what_is_in_flight_is_recorded(desk: Any, server: Any, python: AgentGraph, name: str) -> None:
     thread = desk.thread()
     run = desk.runs.create(thread, GRAPH, input={"goal": f"long {name}"})
     server.wait_for(f"slow {name} 0")
-    desk.runs.cancel(thread, run["run_id"], wait=True)
+    desk.runs.cancel(thread, run["run_id"])
+    server.until(lambda: desk.status(thread) != "busy", "the end of the cancelled run", 10)
     seen = python.get(desk.state(thread)["run_id"])
     assert seen.status == "interrupted"
-    assert {step: result.status for step, result in seen.results.items()} == {"s0": "succeeded"}  # it was in flight, and is recorded
-    time.sleep(0.5)
+    assert {step: result.status for step, result in seen.results.items()} == {"s0": "succeeded"}
+    time.sleep(0.3)
     assert server.effects()[f"slow {name} 1"] == 0
     desk.say(thread, input=None)
     assert python.get(seen.id).status == "succeeded"
     assert [server.effects()[f"slow {name} {i}"] for i in range(4)] == [1, 1, 1, 1]
 
 
+@pytest.mark.parametrize("strategy", ["interrupt", "rollback"])
+def test_a_drive_that_replaces_another_waits_for_what_is_in_flight(desk: Any, server: Any, name: str, strategy: Any) -> None:
+    """The server starts it at once; without waiting it would find the run busy."""
+    thread = desk.ask_for(f"twice {name}")
+    desk.runs.create(thread, GRAPH, command={"resume": YES})
+    server.wait_for(f"slow_send text of {name}")
+    came = desk.say(thread, input=human("and now?"), multitask_strategy=strategy, raise_error=False)
+    assert "__error__" not in came
+    assert desk.gate(thread)["request"]["step_id"] == "second"
+    assert server.effects()[f"slow_send text of {name}"] == 1
+    assert server.effects()[f"send sent text of {name}"] == 0
+
+
 # ── the server and plain Python on one store ──────────────────────────────────────────────────────────────────────────
 
 
-def test_a_run_paused_in_python_is_answered_through_the_server(desk: Desk, server: Any, python: AgentGraph, name: str) -> None:
+def test_a_run_paused_in_python_is_answered_through_the_server(desk: Any, server: Any, python: AgentGraph, name: str) -> None:
     run = python.run(f"send {name}")
     thread = desk.thread(thread_id=run.thread_id, graph_id=GRAPH)
     assert desk.threads.get_state(thread)["interrupts"][0]["value"]["request_id"] == run.requests[0].id
@@ -394,7 +349,7 @@ def test_a_run_paused_in_python_is_answered_through_the_server(desk: Desk, serve
     assert server.effects()[f"send text of {name}"] == 1
 
 
-def test_a_run_paused_in_the_server_is_answered_in_python(desk: Desk, server: Any, python: AgentGraph, name: str) -> None:
+def test_a_run_paused_in_the_server_is_answered_in_python(desk: Any, server: Any, python: AgentGraph, name: str) -> None:
     thread = desk.ask_for(f"send {name}")
     (run,) = [each for each in python.runs("paused") if each.thread_id == thread]
     assert python.resume(run, Approve()).answer == f"sent text of {name}"
@@ -405,7 +360,7 @@ def test_a_run_paused_in_the_server_is_answered_in_python(desk: Desk, server: An
 
 
 def test_a_run_that_python_drives_is_refused_to_the_server_and_the_other_way_round(
-    desk: Desk, server: Any, python: AgentGraph, name: str
+    desk: Any, server: Any, python: AgentGraph, name: str
 ) -> None:
     thread = desk.thread()
     with ThreadPoolExecutor(1) as pool:
@@ -432,7 +387,7 @@ def test_a_run_that_python_drives_is_refused_to_the_server_and_the_other_way_rou
 # ── what goes wrong ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_input_without_a_goal_is_refused_with_words_and_the_thread_goes_on(desk: Desk, name: str) -> None:
+def test_input_without_a_goal_is_refused_with_words_and_the_thread_goes_on(desk: Any, name: str) -> None:
     thread = desk.thread()
     refused = desk.say(thread, input={"params": {}}, raise_error=False)
     assert "names no goal" in str(refused)
@@ -441,14 +396,14 @@ def test_input_without_a_goal_is_refused_with_words_and_the_thread_goes_on(desk:
     assert desk.status(thread) == "idle"
 
 
-def test_a_context_that_does_not_fit_is_refused_and_the_thread_goes_on(desk: Desk, name: str) -> None:
+def test_a_context_that_does_not_fit_is_refused_and_the_thread_goes_on(desk: Any, name: str) -> None:
     thread = desk.thread()
     refused = desk.say(thread, input={"goal": f"look {name}"}, context={"max_steps": 0}, raise_error=False)
     assert "max_steps" in str(refused)
     assert desk.say(thread, input={"goal": f"look {name}"})["answer"] == f"text of {name}"
 
 
-def test_a_thread_is_copied_rolled_back_and_deleted(desk: Desk, server: Any, python: AgentGraph, name: str) -> None:
+def test_a_thread_is_copied_rolled_back_and_deleted(desk: Any, server: Any, python: AgentGraph, name: str) -> None:
     thread = desk.ask_for(f"send {name}")
     copy = desk.threads.copy(thread)
     desk.answer(thread, YES)
@@ -458,6 +413,6 @@ def test_a_thread_is_copied_rolled_back_and_deleted(desk: Desk, server: Any, pyt
     assert copy is not None
 
 
-def test_nothing_blocked_the_server_s_loop(desk: Desk, server: Any, name: str) -> None:
+def test_nothing_blocked_the_server_s_loop(desk: Any, server: Any, name: str) -> None:
     assert desk.answer(desk.ask_for(f"post {name}"), YES)["answer"] == f"posted text of {name}"
     assert server.blocked() == []

@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-from agent_graph import AgentGraph, tool
+from agent_graph import AgentGraph, ToolContext, tool
 from agent_graph.graph import Graph, build_graph
 from agent_graph.plan import Goal, Plan, Step
 from agent_graph.ports import PlanningContext, Question, ReplanningContext
@@ -59,9 +59,19 @@ def slow(name: str, seconds: float) -> str:
 
 
 @tool(risk="write", recovery="keyed")
-def slow_send(text: str, seconds: float) -> str:
-    """Send a text; the effect comes first, then the wait for its receipt."""
-    _say(f"slow_send {text}")
+def slow_send(ctx: ToolContext, text: str, seconds: float) -> str:
+    """Send a text; the effect comes first, then the wait for its receipt. The receiver deduplicates by key."""
+    world = Path(os.environ["WORLD_LOG"])
+    if f"key {ctx.idempotency_key}" not in (world.read_text(encoding="utf-8") if world.exists() else ""):
+        _say(f"slow_send {text}\nkey {ctx.idempotency_key}")
+    time.sleep(seconds)
+    return f"sent {text}"
+
+
+@tool(risk="write")
+def slow_blind(text: str, seconds: float) -> str:
+    """Send a text to somebody who cannot be asked whether it came."""
+    _say(f"slow_blind {text}")
     time.sleep(seconds)
     return f"sent {text}"
 
@@ -80,7 +90,7 @@ def pay(amount: int, to: str) -> str:
     return f"paid {amount} to {to}"
 
 
-TOOLS = [look, send, post, slow, slow_send, book, pay]
+TOOLS = [look, send, post, slow, slow_send, slow_blind, book, pay]
 
 
 class DoAsTold:
@@ -131,6 +141,10 @@ PLANS: dict[str, Any] = {
     "long": _long,
     "wait": lambda name: (Step(id="wait", tool="slow", args={"name": name, "seconds": 3.0}),),
     "look": lambda name: (Step(id="look", tool="look", args={"name": name}),),
+    "blind": lambda name: (
+        Step(id="look", tool="look", args={"name": name}),
+        Step(id="blind", tool="slow_blind", args={"text": {"$ref": "steps.look.output"}, "seconds": 2.0}),
+    ),
     "book": lambda name: (
         Step(id="look", tool="look", args={"name": name}),
         Step(id="book", tool="book", args={"day": {"$ref": "steps.look.output"}, "seats": 2, "window": True}),

@@ -53,8 +53,14 @@ def test_every_error_is_told_at_once_with_file_line_and_place() -> None:
     [
         ("steps: []\n", "plan.yaml, line 1: goal: this field is missing"),
         ("goal: x\nsteps:\n  - tool: t\n", "plan.yaml, line 3: steps[0].id: this field is missing"),
-        ("goal: x\nsteps:\n  - id: a\n", "plan.yaml, line 3: steps[0]: step 'a' has none of them; give exactly one of tool, model, agent, ask, blueprint"),
-        ("goal: x\nsteps:\n- id: a\n  tool: t\n  args:\n    x: {$ref: nothing}\n", "plan.yaml, line 3: steps[0]: step 'a', args.x: 'nothing' is not a reference"),
+        (
+            "goal: x\nsteps:\n  - id: a\n",
+            "plan.yaml, line 3: steps[0]: step 'a' has none of them; give exactly one of tool, model, agent, ask, blueprint",
+        ),
+        (
+            "goal: x\nsteps:\n- id: a\n  tool: t\n  args:\n    x: {$ref: nothing}\n",
+            "plan.yaml, line 3: steps[0]: step 'a', args.x: 'nothing' is not a reference",
+        ),
         ("goal: x\nsteps:\n  a: b\n", "plan.yaml, line 2: steps: Input should be a valid tuple"),
     ],
 )
@@ -63,7 +69,9 @@ def test_an_error_names_file_line_and_place(text: str, said: str) -> None:
 
 
 def test_an_error_in_json_names_file_and_place() -> None:
-    assert wrong('{"goal": "x", "steps": [{"id": "a", "tool": "t", "max_attempts": 0}]}', "plan.json").startswith("plan.json: steps[0].max_attempts: ")
+    assert wrong('{"goal": "x", "steps": [{"id": "a", "tool": "t", "max_attempts": 0}]}', "plan.json").startswith(
+        "plan.json: steps[0].max_attempts: "
+    )
 
 
 def test_a_long_value_is_not_shown_whole() -> None:
@@ -110,7 +118,29 @@ def test_yaml_that_is_not_read_is_told_why(text: str, said: str) -> None:
     assert str(caught.value).startswith(said)
 
 
-@pytest.mark.parametrize("text", ["2024-01-31", "2024-01-31T12:30:00Z", "12:30", "12:30:45", "1:30", "007", "0123", "no", "yes", "on", "off", "1_", "2024_01", "0x", "+", ".", "1.2.3", "="])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2024-01-31",
+        "2024-01-31T12:30:00Z",
+        "12:30",
+        "12:30:45",
+        "1:30",
+        "007",
+        "0123",
+        "no",
+        "yes",
+        "on",
+        "off",
+        "1_",
+        "2024_01",
+        "0x",
+        "+",
+        ".",
+        "1.2.3",
+        "=",
+    ],
+)
 def test_what_json_has_no_value_for_stays_the_text_that_was_written(text: str) -> None:
     assert value(f"a: {text}\n") == {"a": text}
 
@@ -147,7 +177,10 @@ JSON = st.recursive(
 )
 
 
-@given(st.text(st.characters(codec="utf-8") | st.sampled_from(":-[]{}&*!|>'\"%@`#,?\n \\u"), max_size=30), st.sampled_from(["x.yaml", "x.json"]))
+@given(
+    st.text(st.characters(codec="utf-8") | st.sampled_from(":-[]{}&*!|>'\"%@`#,?\n \\u"), max_size=30),
+    st.sampled_from(["x.yaml", "x.json"]),
+)
 def test_any_text_is_read_or_refused_in_our_words(text: str, name: str) -> None:
     try:
         value(text, name)
@@ -187,7 +220,15 @@ def test_both_halves_of_a_character_are_read() -> None:
 
 @pytest.mark.parametrize(
     ("path", "line"),
-    [((), 1), (("goal",), 1), (("steps",), 2), (("steps", 0), 3), (("steps", 1, "max_attempts"), 8), (("steps", 1, "nowhere"), 6), (("steps", 9), 2)],
+    [
+        ((), 1),
+        (("goal",), 1),
+        (("steps",), 2),
+        (("steps", 0), 3),
+        (("steps", 1, "max_attempts"), 8),
+        (("steps", 1, "nowhere"), 6),
+        (("steps", 9), 2),
+    ],
 )
 def test_the_line_of_a_value_or_of_what_it_should_stand_in(path: tuple[int | str, ...], line: int) -> None:
     assert Document(PLAN, "plan.yaml").line(path) == line

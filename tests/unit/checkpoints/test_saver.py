@@ -22,6 +22,7 @@ from langgraph.graph import START, StateGraph
 from typing_extensions import TypedDict
 
 from agent_graph.checkpoints.sqlite import Saver, memory_saver, strict_serializer
+from agent_graph.errors import StoreError, StoreUnreadable
 
 
 @pytest.fixture
@@ -213,5 +214,21 @@ def test_the_saver_of_a_store_in_memory_is_as_strict(monkeypatch: pytest.MonkeyP
 def test_a_closed_saver_lets_the_file_go(store_path: Path) -> None:
     made = Saver(str(store_path))
     made.close()
-    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+    with pytest.raises(StoreError, match="closed"):
         made.get_tuple(CONFIG)
+
+
+def test_a_file_that_another_process_locks_too_long_is_a_clear_error(store_path: Path) -> None:
+    made = Saver(str(store_path), busy_timeout=0.1)
+    other = sqlite3.connect(store_path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StoreError, match="locked by another process"):
+        made.put({"configurable": {"thread_id": "t", "checkpoint_ns": ""}}, checkpoint(), {"source": "input", "step": 1}, {})
+    other.close()
+    made.close()
+
+
+def test_a_damaged_file_is_a_clear_error(store_path: Path) -> None:
+    store_path.write_bytes(b"not a database, but long enough to be looked at" * 100)
+    with pytest.raises(StoreUnreadable, match="damaged or not a store"):
+        Saver(str(store_path))

@@ -85,7 +85,9 @@ def test_every_problem_is_told_at_once_with_what_there_is() -> None:
 
 
 @pytest.mark.parametrize(
-    "declared", [{"pattern": "["}, {"type": "array", "items": {"type": "nothing"}}, {"type": "array", "items": {"$ref": "https://example.org/s"}}], ids=str
+    "declared",
+    [{"pattern": "["}, {"type": "array", "items": {"type": "nothing"}}, {"type": "array", "items": {"$ref": "https://example.org/s"}}],
+    ids=str,
 )
 def test_a_parameter_that_is_declared_wrongly_is_the_blueprints_fault(declared: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match="blueprint 'tell' declares parameter x wrongly"):
@@ -142,7 +144,9 @@ def test_a_text_that_is_not_what_is_declared_is_refused(name: str, text: str, wo
 
 
 def test_the_goal_is_completed_with_defaults_and_constraints() -> None:
-    goal = BlueprintPlanner(blueprint(who={}, n={"type": "integer", "default": 1})).complete(Goal(text="x", params={"who": "ann"}, constraints=("soon",)))
+    goal = BlueprintPlanner(blueprint(who={}, n={"type": "integer", "default": 1})).complete(
+        Goal(text="x", params={"who": "ann"}, constraints=("soon",))
+    )
     assert (goal.text, goal.params, goal.constraints) == ("x", {"who": "ann", "n": 1}, ("soon", "be kind"))
 
 

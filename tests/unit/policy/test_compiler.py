@@ -40,9 +40,7 @@ SEND = ToolSpec(
     recovery="blind",
     digest=Digest("of send"),
 )
-PAY = ToolSpec(
-    name="pay", description="", args_schema={"type": "object"}, output_schema={"type": "string"}, risk="money", recovery="blind"
-)
+PAY = ToolSpec(name="pay", description="", args_schema={"type": "object"}, output_schema={"type": "string"}, risk="money", recovery="blind")
 TOOLS = {spec.name: spec for spec in (LOOK, SEND, PAY)}
 
 
@@ -90,7 +88,13 @@ CASES: dict[str, list[tuple[str, Plan, Rules | None, str | None, str]]] = {
         ("missing", made({"id": "a", "tool": "send"}), None, "a", '"to" is a required property'),
         ("wrong type", made(send("a", to=5)), None, "a", "to: 5 is not of type"),
         ("unknown one", made(look("a", args={"nick": "x"})), None, "a", "nick"),
-        ("by a reference of another type", made(look("a"), send("b", to=output("a", ".age"))), None, "b", "gives integer, but string is wanted"),
+        (
+            "by a reference of another type",
+            made(look("a"), send("b", to=output("a", ".age"))),
+            None,
+            "b",
+            "gives integer, but string is wanted",
+        ),
         ("by a parameter", made(send("a", to={"$ref": "params.who"}), params={"who": 5}), None, "a", "5 is not of type"),
         ("of an ask", made({"id": "a", "ask": "who?", "args": {"x": 1}}), None, "a", "takes no arguments"),
     ],
@@ -108,7 +112,15 @@ CASES: dict[str, list[tuple[str, Plan, Rules | None, str | None, str]]] = {
         ("in the answer", made(look("a"), answer=[output("x")]), None, None, "answer.[0] refers to"),
     ],
     "invalid_reference": [("no JMESPath", made(look("a"), send("b", to=output("a", ".x[["))), None, "b", "Expecting")],
-    "unknown_output": [("a field that is not there", made(look("a"), send("b", to=output("a", ".phone"))), None, "b", "there is no 'phone'; there is address, age")],
+    "unknown_output": [
+        (
+            "a field that is not there",
+            made(look("a"), send("b", to=output("a", ".phone"))),
+            None,
+            "b",
+            "there is no 'phone'; there is address, age",
+        )
+    ],
     "forward_reference": [
         ("by a reference", made(send("a", to=output("b", ".address")), look("b")), None, "a", "'b', which stands after it"),
         ("by depends_on", made(look("a", depends_on=["b"]), look("b")), None, "a", "stands after it"),
@@ -153,7 +165,9 @@ CASES: dict[str, list[tuple[str, Plan, Rules | None, str | None, str]]] = {
         ("mode auto", made(look("a"), mode="auto"), None, None, "mode 'auto'"),
         ("mode inline", made(answer="x", mode="inline"), None, None, "mode 'inline'"),
     ],
-    "risk_understated": [("money", made({"id": "a", "tool": "pay"}, risk_level="write"), None, None, "says write; its tools make it money")],
+    "risk_understated": [
+        ("money", made({"id": "a", "tool": "pay"}, risk_level="write"), None, None, "says write; its tools make it money")
+    ],
 }
 FLAT = [pytest.param(code, *case[1:], id=f"{code}: {case[0]}") for code, cases in CASES.items() for case in cases]
 
@@ -184,7 +198,9 @@ def test_everything_that_is_wrong_is_found_at_once() -> None:
         look("e", args={"name": output("nowhere")}),
     )
     report = found(plan)
-    assert codes(report) == [("cycle", "a"), ("unknown_tool", "c"), ("invalid_arguments", "d"), ("dangling_reference", "e")] or codes(report) == [
+    assert codes(report) == [("cycle", "a"), ("unknown_tool", "c"), ("invalid_arguments", "d"), ("dangling_reference", "e")] or codes(
+        report
+    ) == [
         ("cycle", "b"),
         ("unknown_tool", "c"),
         ("invalid_arguments", "d"),
@@ -219,7 +235,8 @@ def test_an_answer_needs_no_steps() -> None:
 
 
 @pytest.mark.parametrize(
-    ("tools", "risk"), [(["look"], "read_only"), (["look", "send"], "external_communication"), (["pay", "send"], "money"), ([], "read_only")]
+    ("tools", "risk"),
+    [(["look"], "read_only"), (["look", "send"], "external_communication"), (["pay", "send"], "money"), ([], "read_only")],
 )
 def test_the_risk_of_a_plan_is_the_highest_of_its_steps(tools: list[str], risk: str) -> None:
     steps = [{"id": name, "tool": name, "args": {"to": "x"} if name == "send" else {}} for name in tools]
@@ -238,7 +255,9 @@ def test_known_arguments_that_the_policy_asks_about_are_shown_with_the_plan() ->
 
 
 def test_a_parameter_counts_as_known_and_is_shown_as_its_value() -> None:
-    plan = made({"id": "send", "tool": "send", "args": {"to": {"$ref": "params.who"}, "copies": [{"$ref": "params.who"}]}}, params={"who": "eve"})
+    plan = made(
+        {"id": "send", "tool": "send", "args": {"to": {"$ref": "params.who"}, "copies": [{"$ref": "params.who"}]}}, params={"who": "eve"}
+    )
     (call,) = found(plan, rules(Policy.default())).calls
     assert call.args == {"to": "eve", "copies": ["eve"]}
 

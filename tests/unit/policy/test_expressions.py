@@ -110,7 +110,9 @@ def test_nesting_is_capped_and_brackets_in_strings_do_not_count() -> None:
         check_expression("(" * (MAX_NESTING + 1) + "1" + ")" * (MAX_NESTING + 1))
 
 
-@pytest.mark.parametrize("text", ["!" * 1990 + "true", "-" * 1990 + "1", "1" + "+1" * 990, "true" + "&&true" * 320, "output" + ".a" * 900, "true?1:" * 280 + "1"])
+@pytest.mark.parametrize(
+    "text", ["!" * 1990 + "true", "-" * 1990 + "1", "1" + "+1" * 990, "true" + "&&true" * 320, "output" + ".a" * 900, "true?1:" * 280 + "1"]
+)
 def test_an_expression_of_full_length_breaks_no_thread(text: str) -> None:
     # In a process and a thread of its own: an overflow of the stack is not an exception.
     code = """

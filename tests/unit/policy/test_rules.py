@@ -56,7 +56,9 @@ def test_the_most_restrictive_rule_that_matches_wins(verdicts: list[str], wins: 
 
 
 def test_a_rule_that_does_not_match_says_nothing() -> None:
-    policy = Policy(rules=(Rule(verdict="deny", tools=("pay",)), Rule(verdict="deny", risks=("money",)), Rule(verdict="allow", tools=("send",))))
+    policy = Policy(
+        rules=(Rule(verdict="deny", tools=("pay",)), Rule(verdict="deny", risks=("money",)), Rule(verdict="allow", tools=("send",)))
+    )
     assert policy.judge(spec("send")) == Allow()
 
 
@@ -136,8 +138,12 @@ def test_nothing_is_allowed_that_no_allow_rule_names(rules: list[Rule], call: To
 
 
 def test_a_policy_loads_from_yaml_and_json(tmp_path: Path) -> None:
-    (tmp_path / "p.yaml").write_text("name: ours\nreview_plans: true\nrules:\n  - verdict: deny\n    tools: [pay]\n    reason: ask the boss\n")
-    (tmp_path / "p.json").write_text('{"name": "ours", "review_plans": true, "rules": [{"verdict": "deny", "tools": ["pay"], "reason": "ask the boss"}]}')
+    (tmp_path / "p.yaml").write_text(
+        "name: ours\nreview_plans: true\nrules:\n  - verdict: deny\n    tools: [pay]\n    reason: ask the boss\n"
+    )
+    (tmp_path / "p.json").write_text(
+        '{"name": "ours", "review_plans": true, "rules": [{"verdict": "deny", "tools": ["pay"], "reason": "ask the boss"}]}'
+    )
     wanted = Policy(name="ours", review_plans=True, rules=(Rule(verdict="deny", tools=("pay",), reason="ask the boss"),))
     assert Policy.load(tmp_path / "p.yaml") == Policy.load(tmp_path / "p.json") == wanted
     assert Policy.load(tmp_path / "p.yaml").digest == wanted.digest

@@ -22,7 +22,9 @@ PERSON = {
     },
     "required": ["name"],
     "additionalProperties": False,
-    "$defs": {"place": {"type": "object", "properties": {"street": {"type": "string"}, "nr": {"anyOf": [{"type": "integer"}, {"type": "null"}]}}}},
+    "$defs": {
+        "place": {"type": "object", "properties": {"street": {"type": "string"}, "nr": {"anyOf": [{"type": "integer"}, {"type": "null"}]}}}
+    },
 }
 
 
@@ -194,7 +196,11 @@ def test_arguments_that_cannot_fit_are_refused_at_their_place(args: dict[str, An
 
 
 def test_literals_beside_references_see_the_definitions_of_the_whole_schema() -> None:
-    schema = {"type": "object", "properties": {"a": {"$ref": "#/$defs/n"}, "b": {}}, "$defs": {"n": {"type": "array", "items": {"$ref": "#/$defs/m"}}, "m": INTEGER}}
+    schema = {
+        "type": "object",
+        "properties": {"a": {"$ref": "#/$defs/n"}, "b": {}},
+        "$defs": {"n": {"type": "array", "items": {"$ref": "#/$defs/m"}}, "m": INTEGER},
+    }
     assert list(argument_mismatches(schema, {"a": [1], "b": ref("text")}, TYPES)) == []
     assert len(list(argument_mismatches(schema, {"a": ["x"], "b": ref("text")}, TYPES))) == 1
 

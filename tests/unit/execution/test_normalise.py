@@ -1,0 +1,275 @@
+"""Whatever a tool returns becomes plain JSON of bounded size. Nothing is raised: an outcome is never lost because of its output."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+from collections import OrderedDict, UserDict, deque, namedtuple
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
+from enum import Enum, IntEnum, StrEnum
+from fractions import Fraction
+from pathlib import PurePosixPath
+from typing import Any
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel
+
+from agent_graph.execution.normalise import BRIEF, MAX_DEPTH, brief, normalise
+from agent_graph.verdicts import StepResult
+
+LIMIT = 100_000
+
+
+class Colour(Enum):
+    RED = "red"
+
+
+class Level(IntEnum):
+    LOW = 1
+
+
+class Word(StrEnum):
+    YES = "yes"
+
+
+class Person(BaseModel):
+    name: str
+    born: date
+
+
+@dataclass
+class Point:
+    x: int
+    tag: Colour = Colour.RED
+
+
+Pair = namedtuple("Pair", "a b")  # noqa: PYI024  # what a tool may return
+
+
+class Unspeakable:
+    def __str__(self) -> str:
+        raise RuntimeError("no")
+
+    __repr__ = __str__
+
+
+class Exits:
+    def __str__(self) -> str:
+        raise ValueError("\udc80")
+
+
+class Hollow(UserDict[str, Any]):
+    def __iter__(self) -> Any:
+        raise OSError("gone")
+
+
+class Treacherous:
+    def __getattr__(self, name: str) -> Any:
+        raise RuntimeError(name)
+
+
+class Array:
+    """As numpy's: neither a number nor a list, but it can say what it holds."""
+
+    def tolist(self) -> list[Any]:
+        return [1, [2.5, None]]
+
+
+class Endless:
+    """As a mock: whatever is asked of it is another one."""
+
+    def model_dump(self) -> Endless:
+        return Endless()
+
+
+def nested(depth: int) -> Any:
+    value: Any = "core"
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+def circle() -> Any:
+    value: list[Any] = [1]
+    value += [value, {"again": value}]
+    return value
+
+
+# ── plain JSON stays as it is ─────────────────────────────────────────────────────────────────────────────────────────
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(st.characters(codec="utf-8")),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(st.characters(codec="utf-8")), inner, max_size=4),
+    max_leaves=20,
+)
+
+
+@given(JSON)
+def test_plain_json_is_kept_without_a_remark(value: Any) -> None:
+    assert normalise(value, LIMIT * 10) == (value, None)
+
+
+@pytest.mark.parametrize(
+    ("value", "plain"),
+    [
+        ((1, (2,)), [1, [2]]),
+        (Pair(1, 2), [1, 2]),
+        ({1: "a", None: "b"}, {"1": "a", "null": "b"}),
+        (OrderedDict(a=1), {"a": 1}),
+        (Word.YES, "yes"),
+        (Level.LOW, 1),
+    ],
+    ids=repr,
+)
+def test_what_json_writes_as_well_is_kept_as_it_reads_back(value: Any, plain: Any) -> None:
+    found, problem = normalise(value, LIMIT)
+    assert (found, type(found), problem) == (plain, type(plain), None)
+
+
+# ── what JSON does not know ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("value", "plain"),
+    [
+        (float("nan"), None),
+        ([1.5, float("inf"), float("-inf")], [1.5, None, None]),
+        (b"bytes", "bytes"),
+        (bytearray(b"\xff\x00"), "\ufffd\x00"),
+        ({3, 1, 2}, [1, 2, 3]),
+        (frozenset({"b", "a"}), ["a", "b"]),
+        ("half \ud800 a character", "half ? a character"),
+        ({"key \udc80": 1}, {"key ?": 1}),
+        (Decimal("1.10"), "1.10"),
+        (Fraction(1, 2), 0.5),
+        (UUID(int=1), "00000000-0000-0000-0000-000000000001"),
+        (PurePosixPath("/a/b"), "/a/b"),
+        (datetime(2024, 1, 31, 12, 30, tzinfo=UTC), "2024-01-31T12:30:00+00:00"),
+        ([date(2024, 1, 31), time(12, 30)], ["2024-01-31", "12:30:00"]),
+        (timedelta(hours=1), "1:00:00"),
+        (Colour.RED, "red"),
+        (Point(1), {"x": 1, "tag": "red"}),
+        (Person(name="ann", born=date(2000, 1, 1)), {"name": "ann", "born": "2000-01-01"}),
+        ([Person(name="ann", born=date(2000, 1, 1))], [{"name": "ann", "born": "2000-01-01"}]),
+        (Array(), [1, [2.5, None]]),
+        ({(1, 2): "a"}, {"(1, 2)": "a"}),
+        (UserDict(a=1), {"a": 1}),
+        (1 + 2j, "(1+2j)"),
+        ([10**5000], [hex(10**5000)]),
+        (Point, f"<class '{__name__}.Point'>"),
+        (deque([1]), "deque([1])"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_json_does_not_know_becomes_what_comes_nearest_and_that_is_said(value: Any, plain: Any) -> None:
+    found, problem = normalise(value, LIMIT)
+    assert found == plain
+    assert problem is not None
+    assert "not plain JSON" in problem
+
+
+def test_what_contains_itself_has_an_end() -> None:
+    found, problem = normalise(circle(), LIMIT)
+    assert found == [1, "… (contains itself)", {"again": "… (contains itself)"}]
+    assert problem is not None
+
+
+def test_what_stands_twice_but_not_in_itself_is_kept_twice() -> None:
+    shared = {1}
+    assert normalise([shared, shared], LIMIT)[0] == [[1], [1]]
+
+
+@pytest.mark.parametrize("depth", [1, MAX_DEPTH - 1, MAX_DEPTH])
+def test_nesting_is_kept_to_a_depth(depth: int) -> None:
+    assert normalise(nested(depth), LIMIT) == (nested(depth), None)
+
+
+@pytest.mark.parametrize("depth", [MAX_DEPTH + 1, 300, 900, 100_000])
+def test_nesting_beyond_it_is_cut_and_that_is_said(depth: int) -> None:
+    found, problem = normalise(nested(depth), LIMIT)
+    assert problem is not None
+    assert json.dumps(found, ensure_ascii=False).count("[") == MAX_DEPTH + 1
+    assert "nested too deeply" in json.dumps(found)
+    assert StepResult(step_id="a", status="succeeded", output=found).output == found  # what is kept can be recorded
+
+
+def test_breadth_is_not_taken_for_depth() -> None:
+    value = [{"n": [n]} for n in range(1000)]
+    assert normalise(value, LIMIT) == (value, None)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [Unspeakable(), Exits(), Hollow(a=1), Treacherous(), Endless(), {Unspeakable(): 1}, [Unspeakable()], (each for each in [1]), lambda: 1],
+    ids=lambda value: type(value).__name__,
+)
+def test_nothing_that_is_returned_can_make_it_raise(value: Any) -> None:
+    found, problem = normalise(value, LIMIT)
+    json.dumps(found, ensure_ascii=False).encode()
+    assert problem is not None
+
+
+def test_the_same_output_gives_the_same_bytes_in_each_process() -> None:
+    code = "from agent_graph.execution.normalise import normalise; print(normalise([{'b', 'a', 'c', 'd'}, object(), (x for x in [])], 1000)[0])"
+    printed = {subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout for _ in range(3)}
+    assert len(printed) == 1
+    assert "0x" not in printed.pop()
+
+
+# ── size ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_what_is_too_large_is_kept_as_its_size_hash_and_beginning() -> None:
+    text = "x" * 5000
+    found, problem = normalise(text, 1024)
+    written = json.dumps(text)
+    assert found == {
+        "truncated": True,
+        "bytes": len(written),
+        "sha256": hashlib.sha256(written.encode()).hexdigest(),
+        "head": written[:128],
+    }
+    assert problem == "the output has 5,002 bytes; at most 1,024 are kept"
+
+
+def test_size_is_counted_in_bytes() -> None:
+    text = "☂" * 400  # three bytes each, and two quotes
+    assert normalise(text, 1202) == (text, None)
+    assert normalise(text, 1201)[0]["bytes"] == 1202
+
+
+@pytest.mark.parametrize("length", [1022, 1023])
+def test_the_limit_itself_is_kept(length: int) -> None:
+    _, problem = normalise("x" * length, 1024)
+    assert (problem is None) is (length == 1022)  # two quotes beside it
+
+
+def test_a_large_value_that_is_not_json_is_cut_as_well() -> None:
+    found, _ = normalise([b"x" * 5000], 1024)
+    assert (found["truncated"], found["bytes"]) == (True, 5004)
+
+
+# ── as evidence ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("value", [None, True, 5, 2.5, "text", [1, 2], {"a": 1}, "x" * BRIEF], ids=repr)
+def test_a_small_value_is_shown_as_it_is(value: Any) -> None:
+    assert brief(value) == value
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [(list(range(500)), "500 items, "), ({str(n): n for n in range(500)}, "500 items, "), ("x" * 300, "(300 characters)")],
+    ids=["list", "dict", "text"],
+)
+def test_a_large_value_is_shown_by_its_size_and_beginning(value: Any, said: str) -> None:
+    shown = brief(value)
+    assert said in shown
+    assert len(shown) < BRIEF + 50
