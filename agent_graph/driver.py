@@ -96,9 +96,11 @@ class Driver:
     def _invoke(self, drive: Drive, record: RunRecord) -> None:
         store, graph = self._deps.store, self._graph()
         config: Any = {"configurable": {"thread_id": record.thread_id, DRIVE: drive.id}, "recursion_limit": RECURSION_LIMIT}
-        pending = graph.get_state(config).interrupts
-        current = store.runs.plan(record.id)
-        begun = RunStarted(run_id=record.id, at=self._deps.clock.now(), goal=record.goal.text, resumed=bool(pending) or current is not None)
+        before = graph.get_state(config)
+        pending, current = before.interrupts, store.runs.plan(record.id)
+        # Not "there is a plan": one may have come with the run.
+        resumed = before.created_at is not None
+        begun = RunStarted(run_id=record.id, at=self._deps.clock.now(), goal=record.goal.text, resumed=resumed)
         drive.emit(begun)
         store.events.add(begun)
         if current is not None:

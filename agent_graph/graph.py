@@ -35,10 +35,16 @@ from agent_graph.state import State, Update
 from agent_graph.threads import start
 
 
+def _newest(before: str, after: str) -> str:
+    return after
+
+
 class GraphState(State, total=False):
-    """The state with LangGraph's reducer for messages."""
+    """The state with LangGraph's reducers."""
 
     messages: Annotated[list[AnyMessage], add_messages]
+    drive: Annotated[str, _newest]
+    """Every node writes it, and a jump makes two of them run side by side."""
 
 
 class Input(TypedDict, total=False):

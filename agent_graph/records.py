@@ -24,7 +24,7 @@ class Owner:
     """Name of the machine, its boot and its process namespace."""
     pid: int
     started: float
-    """When the process started, in seconds since the epoch; tells a reused pid apart."""
+    """When the process started, in seconds since the machine did; tells a reused pid apart, whatever the clock is set to."""
     drive: str
     """Two drives in one process are two."""
 
@@ -98,7 +98,8 @@ class Intent:
     tool: str
     args: dict[str, Any]
     risk: Risk
-    recovery: Recovery
+    recovery: Recovery | None
+    """None in the row of a read, which has no intent."""
     started: float
     deadline: float
 

@@ -51,6 +51,10 @@ def _graph() -> Graph:
     return build_graph(agent().deps)
 
 
+def _saver() -> BaseCheckpointSaver[str]:
+    return agent().store.checkpointer()
+
+
 async def graph() -> Graph:
     """For ``graphs`` in langgraph.json. Opening the store is file work, which the server does not want on its loop."""
     return await on_own_thread(_graph)
@@ -59,4 +63,4 @@ async def graph() -> Graph:
 @contextlib.asynccontextmanager
 async def checkpointer() -> AsyncIterator[BaseCheckpointSaver[str]]:
     """For ``checkpointer.path`` in langgraph.json: the same file that Python and the command line use."""
-    yield await on_own_thread(lambda: agent().store.checkpointer())
+    yield await on_own_thread(_saver)

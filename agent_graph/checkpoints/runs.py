@@ -77,6 +77,13 @@ class Runs:
         )
         return None if row is None else _run(row)
 
+    def of_thread(self, thread_id: str, checkpoint_ns: str = "") -> list[RunRecord]:
+        """The thread's runs, the one that was made last first."""
+        rows = self._database.rows(
+            "SELECT * FROM runs WHERE thread_id = ? AND checkpoint_ns = ? ORDER BY rowid DESC", (thread_id, checkpoint_ns)
+        )
+        return [_run(row) for row in rows]
+
     def recent(self, status: StoredStatus | None = None, limit: int = 100) -> list[RunRecord]:
         """Newest first."""
         where, values = ("WHERE status = ?", [status]) if status else ("", [])

@@ -104,7 +104,8 @@ def show(context: typer.Context, run: RunArgument, store: StorePath = str(DEFAUL
 
 
 def say_state(out: Out, run: Run, store: str) -> None:
-    out.say()
+    if run.status != "paused":  # a card brings its own
+        out.say()
     match run.status:
         case "succeeded":
             say_answer(out, run.answer)

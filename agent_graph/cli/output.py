@@ -64,6 +64,11 @@ class Out:
         return Console(force_terminal=self.terminal, highlight=False, markup=False, emoji=False, quiet=self.json)
 
     @property
+    def columns(self) -> int | None:
+        """How many there are, where lines would be broken at them; None where they are not."""
+        return self.console.width if sys.stdout.isatty() else None
+
+    @property
     def width(self) -> int:
         return min(self.console.width, WIDEST) if self.terminal else WIDEST
 

@@ -76,6 +76,7 @@ class Lines:
         match event:
             case RunStarted():
                 self._out.say(f"run {event.run_id}: {details(event)}")
+                self._listed = self._listed if event.resumed else 0
             case PlanMade():
                 self._plan(event)
             case StepStarted():

@@ -7,6 +7,7 @@ led to its gate once more, which changes nothing and lets the server see that it
 from __future__ import annotations
 
 import contextlib
+import http.client
 import importlib.util
 import json
 import os
@@ -16,7 +17,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -44,6 +44,8 @@ LANGGRAPH_JSON = {
     "graphs": {GRAPH: "agent_graph.studio:graph"},
     "checkpointer": {"path": "agent_graph.studio.checkpointer"},
 }
+# The server's own number of jobs is one: a slow run would keep every other from its gate.
+DEV = [sys.executable, "-m", "langgraph_cli", "dev", "--no-browser", "--no-reload", "--host", "127.0.0.1", "--n-jobs-per-worker", "10"]
 PORT = 2024
 STUDIO = "https://smith.langchain.com/studio/?baseUrl="
 MOST_THREADS = 100
@@ -96,7 +98,7 @@ def serve(out: Out, *, planner: str, tools: list[str], policy: str | None, store
         with _running(free, environment) as process:
             url = f"http://127.0.0.1:{free}"
             try:
-                if not _wait_for(url, process):
+                if not _wait_for(free, process):
                     out.say("the server did not start; what it said is above")
                     return FAILED
                 registered = register(opened, url, known_tools)
@@ -105,6 +107,7 @@ def serve(out: Out, *, planner: str, tools: list[str], policy: str | None, store
                 for line in registered.lines():
                     out.say(line)
                 out.say("Ctrl-C ends it; runs stay in the store")
+                sys.stdout.flush()
                 return SUCCEEDED if process.wait() == 0 else FAILED
             except KeyboardInterrupt:
                 return SUCCEEDED
@@ -126,11 +129,8 @@ class Registered:
         self.left_out[reason] = self.left_out.get(reason, 0) + 1
 
     def lines(self) -> list[str]:
-        runs = f"{self.threads} run{'s' if self.threads != 1 else ''} of the store"
-        return [
-            f"there are {runs}, of which {self.waiting} wait for a person",
-            *(f"{n} left out: {why}" for why, n in self.left_out.items()),
-        ]
+        shown = f"Threads  {self.threads} of the store; {self.waiting} wait for a person"
+        return [shown, *(f"         {n} left out: {why}" for why, n in self.left_out.items())]
 
 
 def register(store: Store, url: str, known_tools: set[str]) -> Registered:
@@ -145,7 +145,7 @@ def register(store: Store, url: str, known_tools: set[str]) -> Registered:
             if reason:
                 done.leave_out(reason)
                 continue
-            about: Any = {"run_id": record.id, "goal": record.goal.text[:200]}
+            about: Any = {"agent_graph_run": record.id, "goal": record.goal.text[:200]}
             thread = client.threads.create(thread_id=record.thread_id, graph_id=GRAPH, metadata=about, if_exists="do_nothing")
             done.threads += 1
             waits = _waits(store, record)
@@ -195,8 +195,7 @@ def _running(port: int, environment: dict[str, str]) -> Iterator[subprocess.Pope
         config = Path(folder, "langgraph.json")
         config.write_text(json.dumps(LANGGRAPH_JSON), encoding="utf-8")
         process = subprocess.Popen(  # noqa: S603  # our own words
-            [sys.executable, "-m", "langgraph_cli", "dev", "--no-browser", "--no-reload", "--host", "127.0.0.1", "--port", str(port)]
-            + ["--n-jobs-per-worker", "10", "--config", str(config)],
+            [*DEV, "--port", str(port), "--config", str(config)],
             env={**quiet, **os.environ, **environment},
             stdin=subprocess.DEVNULL,
             stdout=sys.stderr.fileno(),
@@ -213,11 +212,13 @@ def _running(port: int, environment: dict[str, str]) -> Iterator[subprocess.Pope
                 process.wait()
 
 
-def _wait_for(url: str, process: subprocess.Popen[bytes]) -> bool:
+def _wait_for(port: int, process: subprocess.Popen[bytes]) -> bool:
     end = time.monotonic() + START_PATIENCE
     while process.poll() is None and time.monotonic() < end:
-        with contextlib.suppress(OSError), urllib.request.urlopen(f"{url}/ok", timeout=2) as reply:
-            return bool(reply.status == 200)
+        with contextlib.suppress(OSError), contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=2)) as connection:
+            connection.request("GET", "/ok")
+            if connection.getresponse().status == 200:
+                return True
         time.sleep(0.1)
     return False
 

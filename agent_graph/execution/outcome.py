@@ -35,6 +35,11 @@ class Waits:
 
 
 @dataclass(frozen=True, slots=True)
+class NothingHappened:
+    """The effect was begun and certainly did not happen: its step is looked at anew, as the newest plan has it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Returned:
     value: Any
 
@@ -68,6 +73,9 @@ class Prepared:
     attempt: int = 0
     started: float = 0.0
     deadline: float = 0.0
+    """Seconds since the epoch, for the tool and the ledger."""
+    until: float = 0.0
+    """The same moment on the monotonic clock."""
     announced: bool = False
 
     @property

@@ -10,12 +10,12 @@ from typing import Any
 from agent_graph.execution.asking import doubt, doubt_digest
 from agent_graph.execution.context import RunContext
 from agent_graph.execution.judging import Judging, describe
-from agent_graph.execution.outcome import Outcome, Prepared, Waits
+from agent_graph.execution.outcome import NothingHappened, Outcome, Prepared, Waits
 from agent_graph.plan import Step
 from agent_graph.records import Effect
 from agent_graph.threads import run_coroutine, start
 from agent_graph.tools.tool import Tool, ToolContext
-from agent_graph.verdicts import Absent, Deny, Landed, Provenance, Unknown
+from agent_graph.verdicts import Absent, Landed, Provenance, Unknown
 
 PROBE_PATIENCE = 30.0
 """Seconds that a probe may take at most."""
@@ -29,41 +29,42 @@ class Recovery:
         self.judging = judging
         self.pause = pause
 
-    def recover(self, step: Step, effect: Effect) -> Prepared | Outcome | Waits:
+    def recover(self, step: Step, effect: Effect) -> Prepared | Outcome | Waits | NothingHappened:
         """Settle an effect that was begun, before anything of its step is looked at anew. ``Prepared``: the same call is to be made again."""
+        if effect.state == "failed":
+            return NothingHappened()  # and it was to be tried again
         tool = self.run.tools.get(effect.tool)
         said = self.run.store.approvals.decision(self.run.run_id, doubt_digest(effect), "in_doubt")
         if said is not None and said.decision is not None and said.decision.type == "resolve":
             if said.decision.outcome == "landed":
                 return self.judging.landed_says_person(step, effect, said.decision.output)
-            return self.again(step, effect, tool)
+            return NothingHappened()
         if tool is None:
             return Waits(doubt(self.run, step, effect, f"the tool {effect.tool!r} is not registered any more"))
-        if effect.state == "failed":
-            return self.again(step, effect, tool)  # it certainly did not happen, and was to be tried again
         match effect.recovery:
             case "rerun" | "idempotent" | "keyed":
-                return self.again(step, effect, tool)
+                return self.prepared_again(step, effect, tool)
             case "probeable" if tool.probe is not None:
                 context = ToolContext(run_id=self.run.run_id, step_id=step.id, idempotency_key=effect.key, deadline=effect.deadline)
-                match self.probe(tool, effect.args, context, effect.deadline, step.id):
+                match self.probe(tool, effect.args, context, self.until(effect, tool), step.id):
                     case Landed(output):
                         return self.judging.returned(self.prepared_again(step, effect, tool), output)
                     case Absent():
-                        return self.again(step, effect, tool)
+                        return NothingHappened()
                     case Unknown(why):
                         return Waits(doubt(self.run, step, effect, f"its outcome is not known, and its probe cannot say: {why}"))
             case _:
                 return Waits(doubt(self.run, step, effect, "it was begun, and nothing tells whether it happened"))
 
-    def again(self, step: Step, effect: Effect, tool: Tool | None) -> Prepared | Outcome:
-        """The same effect under the same key; its approval was used up by it and covers it still."""
-        if tool is None:
-            return self.judging.blocked(step, "unknown_tool", f"there is no tool {effect.tool!r} any more")
-        verdict = self.run.rules.policy.judge(tool.spec)
-        if isinstance(verdict, Deny):
-            return self.judging.blocked(step, "denied_by_policy", verdict.reason, effect.args)
-        return self.prepared_again(step, effect, tool)
+    def until(self, effect: Effect, tool: Tool) -> float:
+        """Until when the effect of a call that another process made may still land, on this process's monotonic clock.
+
+        Only the wall clock knows how long ago that was, and it may have been set since: it never shortens the tool's time to settle, and
+        never makes the wait longer than a whole call.
+        """
+        wall = effect.deadline + tool.spec.settle - self.run.clock.now()
+        whole = (effect.deadline - effect.started) + tool.spec.settle
+        return self.run.clock.monotonic() + min(max(wall, tool.spec.settle), whole)
 
     def prepared_again(self, step: Step, effect: Effect, tool: Tool) -> Prepared:
         prepared = Prepared(
@@ -78,11 +79,11 @@ class Recovery:
         prepared.attempt, prepared.started, prepared.deadline = effect.attempt, effect.started, effect.deadline
         return prepared
 
-    def probe(self, tool: Tool, args: dict[str, Any], context: ToolContext, deadline: float, step_id: str) -> Landed | Absent | Unknown:
-        """Ask the system. ``Absent`` counts only once the call's deadline and its time to settle are over: a slow effect may still land."""
+    def probe(self, tool: Tool, args: dict[str, Any], context: ToolContext, until: float, step_id: str) -> Landed | Absent | Unknown:
+        """Ask the system. ``Absent`` counts only after ``until`` (monotonic): a slow effect may still land."""
         while True:
             said = self.ask(tool, args, context)
-            left = deadline + tool.spec.settle - self.run.clock.now()
+            left = until - self.run.clock.monotonic()
             if not isinstance(said, Absent) or left <= 0:
                 return said
             if left > 1:

@@ -52,9 +52,21 @@ class Results:
         standing = self._standings.get(step_id)
         if standing is None or standing.status is None:
             return None
-        if is_final(standing) or standing.plan_version == self._plan.version:
+        if self._is_final(standing) or standing.plan_version == self._plan.version:
             return standing.status
         return None
+
+    def _is_final(self, standing: Standing) -> bool:
+        """Whether the step stays as it is in every later version: it succeeded, its condition was false, or the plan goes on without it."""
+        if standing.status == "succeeded" or (standing.status == "skipped" and standing.error_code == CONDITION_FALSE):
+            return True
+        step = self._plan.by_id.get(standing.step_id)
+        return standing.status == "failed" and step is not None and (step.on_failure == "continue" or step.fallback is not None)
+
+    def unsettled(self, step_id: str) -> bool:
+        """Whether an effect of the step was begun and its outcome is not known."""
+        standing = self._standings.get(step_id)
+        return standing is not None and standing.state in ("intent", "in_doubt") and standing.status in (None, "in_doubt")
 
     def ended(self, step_id: str) -> bool:
         return self.status(step_id) in ENDED
@@ -109,8 +121,12 @@ class Results:
         return seen
 
     def frozen(self) -> dict[str, Step]:
-        """The steps of the plan that have ended for good."""
-        return {step.id: step for step in self._plan.steps if (at := self._standings.get(step.id)) is not None and is_final(at)}
+        """The steps of the plan that have ended for good, or whose effect is not settled yet."""
+        return {
+            step.id: step
+            for step in self._plan.steps
+            if (at := self._standings.get(step.id)) is not None and (self._is_final(at) or self.unsettled(step.id))
+        }
 
     def may_stop(self) -> bool:
         """Whether the plan's ``stop_when`` holds on what has come so far; while it cannot be evaluated yet, it does not."""
@@ -126,11 +142,6 @@ class Results:
 
     def open_steps(self) -> list[Step]:
         return [step for step in self._plan.steps if not self.ended(step.id)]
-
-
-def is_final(standing: Standing) -> bool:
-    """Whether the step stays as it is in every later plan version."""
-    return standing.status == "succeeded" or (standing.status == "skipped" and standing.error_code == CONDITION_FALSE)
 
 
 def check_tools(run_id: RunId, plan: Plan, tools: Container[str], results: Callable[[], Results]) -> None:

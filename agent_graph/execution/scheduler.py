@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agent_graph.checkpoints.leases import DURATION
-from agent_graph.errors import Interrupted, LeaseLost, StoreError, UsageError
+from agent_graph.errors import Interrupted, LeaseLost, NotDone, StoreError, UsageError
 from agent_graph.events import StepFinished, Waiting
 from agent_graph.execution.context import RunContext
 from agent_graph.execution.outcome import Outcome, Prepared, Raised, Reply, Returned, TimedOut, Waits
@@ -60,6 +60,8 @@ class _Board:
     active: int = 0
     busy_tools: set[str] = field(default_factory=set)
     """Tools that change something and of which a call is being made: their calls do not overlap unless they say so."""
+    unsettled: list[str] = field(default_factory=list)
+    """Steps whose effect was begun and whose outcome is not known: they are settled first, also while nothing new may start."""
     held: bool = False
     """Nothing new starts: a result needs looking at, or the plan's mode says so."""
     failure: BaseException | None = None
@@ -73,10 +75,11 @@ class Execution:
             raise UsageError("a run cannot be driven from inside an async tool of another run: await agent.arun(…) there instead")
         self.run = run
         self.results = Results(run.store, run.run_id, run.plan, run.flow)
-        self._pipeline = Pipeline(run, self.results, self._call, self._pause)
+        self._pipeline = Pipeline(run, self.results, self._call, self._alone, self._pause)
         self._changed = threading.Condition()
         self._board = _Board()
         self._calls: set[_Running] = set()
+        self._left_behind: set[_Running] = set()
         self._wakes_at = 0.0
         self._renew_at = run.clock.monotonic() + DURATION / 3
 
@@ -134,6 +137,9 @@ class Execution:
             if self.results.ended(step.id):
                 board.held = board.held or self.results.halted(step.id)
                 continue
+            if self.results.unsettled(step.id):
+                board.unsettled.append(step.id)
+                continue
             missing = sum(not self.results.ended(need) for need in flow.needs[step.id])
             board.unmet[step.id] = missing
             if missing == 0:
@@ -154,7 +160,11 @@ class Execution:
         board = self._board
         if board.handed_over:
             return board.handed_over.pop()
-        if board.held or board.failure is not None or self.run.stop.is_set():
+        if board.failure is not None or self.run.stop.is_set():
+            return None
+        if board.unsettled:
+            return self._task(self.run.plan.by_id[board.unsettled.pop()])
+        if board.held:
             return None
         passed_over, found = [], None
         while board.ready:
@@ -166,12 +176,13 @@ class Execution:
             passed_over.append(entry)
         for entry in passed_over:
             heapq.heappush(board.ready, entry)
-        if found is None:
-            return None
-        tool = self._exclusive(found)
+        return None if found is None else self._task(found)
+
+    def _task(self, step: Step) -> _Task:
+        tool = self._exclusive(step)
         if tool is not None:
-            board.busy_tools.add(tool)
-        return _Task(found, lambda pipeline: pipeline.carry_out(found))
+            self._board.busy_tools.add(tool)
+        return _Task(step, lambda pipeline: pipeline.carry_out(step))
 
     def _exclusive(self, step: Step) -> str | None:
         spec = self.run.rules.tools.get(step.tool or "")
@@ -242,7 +253,7 @@ class Execution:
                 if self.results.ended(step.id):
                     self._ended(step)
             following = self._take()
-            if board.ready or board.handed_over:
+            if board.ready or board.handed_over or board.unsettled:
                 self._staff()
             return following
 
@@ -267,6 +278,8 @@ class Execution:
         self.run.store.flush()  # an outcome before the next call, so that a dependent never runs on what is not on disk
         if prepared.tool.is_async:
             return self._await(prepared, context)
+        if not self._alone(prepared):
+            return Raised(NotDone(f"a call of {prepared.tool.name} that was given up is still running; the next one was not made"))
         running = _Running(prepared, self.run.clock.monotonic() + prepared.timeout)
         with self._changed:
             self._calls.add(running)
@@ -280,9 +293,20 @@ class Execution:
         with self._changed:
             self._calls.discard(running)
             if running.abandoned:
+                self._left_behind.discard(running)
+                self._changed.notify_all()
                 self._late(prepared, reply)
                 raise _Abandoned
         return reply
+
+    def _alone(self, prepared: Prepared) -> bool:
+        """Wait, at most one call's time, until no call of the same tool that was left behind still runs."""
+        if self._exclusive(prepared.step) is None or not self._left_behind:
+            return True
+        with self._changed:
+            return self._changed.wait_for(
+                lambda: all(each.prepared.tool.name != prepared.tool.name for each in self._left_behind), prepared.timeout
+            )
 
     def _await(self, prepared: Prepared, context: ToolContext) -> Reply:
         future = run_coroutine(prepared.tool.call(context, copy.deepcopy(prepared.args)), self.run.loop)
@@ -305,6 +329,7 @@ class Execution:
         for running in [each for each in self._calls if each.until <= now]:
             running.abandoned = True
             self._calls.discard(running)
+            self._left_behind.add(running)
             prepared = running.prepared
             reply = TimedOut(prepared.timeout, still_running=True)
             self._board.active -= 1  # the abandoned worker's place

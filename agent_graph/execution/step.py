@@ -16,7 +16,7 @@ from agent_graph.events import StepStarted
 from agent_graph.execution.asking import doubt, request
 from agent_graph.execution.context import RunContext
 from agent_graph.execution.judging import Judging, describe
-from agent_graph.execution.outcome import Outcome, Prepared, Raised, Reply, Returned, TimedOut, Waits
+from agent_graph.execution.outcome import NothingHappened, Outcome, Prepared, Raised, Reply, Returned, TimedOut, Waits
 from agent_graph.execution.recovery import Recovery
 from agent_graph.execution.references import MissingOutput, ReferenceError_, resolve
 from agent_graph.execution.results import CONDITION_FALSE, Results
@@ -24,7 +24,7 @@ from agent_graph.identity import StepId, call_digest, digest, effect_key
 from agent_graph.plan import Reference, Step, references
 from agent_graph.policy.expressions import ExpressionError, evaluate, steps_read
 from agent_graph.policy.schemas import mismatches
-from agent_graph.records import Intent
+from agent_graph.records import Effect, Intent
 from agent_graph.tools.tool import ToolContext
 from agent_graph.verdicts import (
     Absent,
@@ -46,31 +46,46 @@ SAFE_RESENDS = 3
 
 
 class Pipeline:
-    """Of one visit of ``execute``. ``call`` makes the call and says what came of it; ``pause`` waits and raises when the run is stopped."""
+    """
+    Of one visit of ``execute``. ``call`` makes the call and says what came of it; ``alone`` waits a while for calls of the tool that were
+    left behind, and says whether they are over; ``pause`` waits, and raises when the run is stopped.
+    """
 
     def __init__(
-        self, run: RunContext, results: Results, call: Callable[[Prepared, ToolContext], Reply], pause: Callable[[float], None]
+        self,
+        run: RunContext,
+        results: Results,
+        call: Callable[[Prepared, ToolContext], Reply],
+        alone: Callable[[Prepared], bool],
+        pause: Callable[[float], None],
     ) -> None:
         self.run = run
         self.results = results
         self.judging = Judging(run, results)
         self.recovery = Recovery(run, self.judging, pause)
         self.call = call
+        self.alone = alone
         self.pause = pause
 
     def carry_out(self, step: Step) -> Outcome | Waits:
-        standing = self.results.standing(step.id)
-        if standing is not None and standing.state in ("intent", "in_doubt", "failed") and standing.status in (None, "in_doubt"):
-            effect = self.run.store.ledger.effect(standing.key)
-            if effect is not None and effect.recovery is not None:  # a read has no intent; it is simply made again
-                prepared = self.recovery.recover(step, effect)
-                return self.carry_on(prepared, None) if isinstance(prepared, Prepared) else prepared
-        prepared = self.prepare(step)
-        if not isinstance(prepared, Prepared):
-            return prepared
-        return self.carry_on(prepared, None)
+        begun = self.begun(step)
+        settled: Prepared | Outcome | Waits | NothingHappened = NothingHappened()
+        if begun is not None:
+            settled = self.recovery.recover(step, begun)
+        if isinstance(settled, NothingHappened):
+            settled = self.prepare(step, begun)
+        return self.carry_on(settled, None) if isinstance(settled, Prepared) else settled
 
-    def prepare(self, step: Step) -> Prepared | Outcome | Waits:
+    def begun(self, step: Step) -> Effect | None:
+        """The step's effect that was begun and has not come to an end. A read has none: it is simply made again."""
+        standing = self.results.standing(step.id)
+        if standing is None or standing.state not in ("intent", "in_doubt", "failed") or standing.status not in (None, "in_doubt"):
+            return None
+        effect = self.run.store.ledger.effect(standing.key)
+        return effect if effect is not None and effect.recovery is not None else None
+
+    def prepare(self, step: Step, begun: Effect | None = None) -> Prepared | Outcome | Waits:
+        """Everything before the intent. ``begun`` is an effect of the step that certainly did not happen."""
         skipped = self.skip(step)
         if skipped is not None:
             return skipped
@@ -95,6 +110,11 @@ class Pipeline:
         prepared = Prepared(
             step=step, tool=tool, args=args, key=key, timeout=step.timeout_s or tool.spec.timeout, approval=None, provenance=provenance
         )
+        if begun is not None and begun.key == key:
+            # The very same call is tried again: its yes was used up by it, and covers it still.
+            prepared.attempt = begun.attempt
+            verdict = self.run.rules.policy.judge(tool.spec)
+            return self.judging.blocked(step, "denied_by_policy", verdict.reason, args) if isinstance(verdict, Deny) else prepared
         if tool.spec.changes:
             landed = self.run.store.ledger.effect(key)
             if landed is not None and landed.state == "done":
@@ -183,6 +203,7 @@ class Pipeline:
         clock, step = self.run.clock, prepared.step
         prepared.started = clock.now()
         prepared.deadline = prepared.started + prepared.timeout
+        prepared.until = clock.monotonic() + prepared.timeout
         if prepared.changes:
             # Intent before call: a crash between the two must leave a trace.
             prepared.attempt = self.run.store.ledger.begin(
@@ -237,12 +258,15 @@ class Pipeline:
             if prepared.changes:
                 self.run.store.ledger.not_done(self.run.lease, prepared.key, failure)  # a stop before the next attempt leaves no doubt
             return None
-        return self.ambiguous(prepared, failure)
+        return self.ambiguous(prepared, failure, still_running=isinstance(reply, TimedOut) and reply.still_running)
 
-    def ambiguous(self, prepared: Prepared, failure: Failure) -> Outcome | None:
+    def ambiguous(self, prepared: Prepared, failure: Failure, *, still_running: bool) -> Outcome | None:
         """A call that can change something ended without a reply that can be trusted."""
+        over = not still_running or self.alone(prepared)
         match prepared.tool.spec.recovery:
             case "idempotent" | "keyed" | "rerun":
+                if not over:
+                    return self.in_doubt(prepared, failure.message)
                 if prepared.attempt < max(prepared.step.max_attempts, SAFE_RESENDS):
                     return None
                 unknown = failure.model_copy(
@@ -250,9 +274,13 @@ class Pipeline:
                 )
                 return self.judging.failed(prepared, unknown, state="in_doubt")
             case "probeable":
-                match self.recovery.probe(prepared.tool, prepared.args, self.tool_context(prepared), prepared.deadline, prepared.step.id):
+                match self.recovery.probe(
+                    prepared.tool, prepared.args, self.tool_context(prepared), prepared.until + prepared.tool.spec.settle, prepared.step.id
+                ):
                     case Landed(output):
                         return self.judging.returned(prepared, output)
+                    case Absent() if not over:
+                        return self.in_doubt(prepared, f"{failure.message}; it has not landed yet")
                     case Absent():
                         return None if prepared.attempt < prepared.step.max_attempts else self.judging.failed(prepared, failure)
                     case Unknown(why):

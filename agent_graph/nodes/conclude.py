@@ -35,7 +35,7 @@ def conclude(state: State, visit: Visit) -> Update:
 def complete(visit: Visit) -> bool:
     """Every step has ended in a way that the plan allows, or the plan says that it may stop."""
     results = visit.results
-    if any(results.halted(step.id) for step in visit.plan.steps):
+    if any(results.halted(step.id) or results.unsettled(step.id) for step in visit.plan.steps):
         return False
     return results.may_stop() or all(results.ended(step.id) for step in visit.plan.steps)
 

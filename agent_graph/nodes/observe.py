@@ -114,10 +114,14 @@ def ask_what_to_do(visit: Visit, step: Step) -> None:
     result: StepResult | None = visit.results.result(step.id)
     standing = visit.results.standing(step.id)
     attempts = result.attempts if result is not None else 0
+    effect = visit.deps.store.ledger.effect(standing.key) if standing is not None else None
     request = Request(
         id=new_id(),
         run_id=visit.run_id,
         kind="question",
+        args=effect.args if effect is not None else None,
+        risk=effect.risk if effect is not None else None,
+        idempotency_key=effect.key if effect is not None and effect.recovery is not None else None,
         digest=digest(["failed", visit.run_id, visit.plan.version, step.id, attempts, standing.key if standing else ""]),
         reason=f"step {step.id} failed after {attempts} attempts: {reason(visit, step)}",
         asked=visit.now(),

@@ -6,6 +6,7 @@ A node takes its facts from here and never from the state, so that an older chec
 from __future__ import annotations
 
 import asyncio
+import itertools
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -144,11 +145,11 @@ def entering(
         finally:
             deps.store.flush()
         return
-    record = _find_or_make(deps, state, str(configurable.get("thread_id", "")), _namespace(configurable))
-    lease = deps.store.leases.acquire(record.id, new_owner())
     told = config.get("metadata", {})
     drive_id = str(told.get("run_id", "")) if "run_attempt" in told else ""
     repeated = drive_id != "" and (state.get("drive") == drive_id or told["run_attempt"] != 1)
+    record = _find_or_make(deps, state, str(configurable.get("thread_id", "")), _namespace(configurable), sent_again=repeated)
+    lease = deps.store.leases.acquire(record.id, new_owner())
     try:
         visit = Visit(
             deps=deps,
@@ -172,16 +173,17 @@ def _namespace(configurable: Mapping[str, Any]) -> str:
     return str(configurable.get("checkpoint_ns", "")).rpartition("|")[0]
 
 
-def _find_or_make(deps: Deps, state: State, thread_id: str, namespace: str) -> RunRecord:
+def _find_or_make(deps: Deps, state: State, thread_id: str, namespace: str, *, sent_again: bool) -> RunRecord:
     """The thread's run. A thread holds one run after another: new input after the end of one begins the next.
 
-    ``plan`` takes the goal out of the state, so that a goal that is there is new.
+    ``plan`` takes the goal out of the state, so that a goal that is there is new; unless the state is that of an older checkpoint, or a
+    drive's that the server repeats, and the run that it led to has been made since.
     """
     if not thread_id:
         raise UsageError('the graph needs a thread: pass config={"configurable": {"thread_id": …}}')
     record = deps.store.runs.current(thread_id, namespace)
     given = goal_in(state)
-    if record is not None and (not record.finished or given is None):
+    if record is not None and (not record.finished or given is None or sent_again):
         return record
     if given is None:
         raise UsageError(
@@ -190,6 +192,10 @@ def _find_or_make(deps: Deps, state: State, thread_id: str, namespace: str) -> R
     goal = Goal.of(given)
     goal = goal.model_copy(update={"principal": deps.principal or goal.principal})
     goal = deps.planner.complete(goal.model_copy(update={"params": {**goal.params, **state.get("params", {})}}))
+    if record is not None:
+        since = itertools.takewhile(lambda run: run.id != state.get("run_id"), deps.store.runs.of_thread(thread_id, namespace))
+        if any((run.goal.text, run.goal.params) == (goal.text, goal.params) for run in since):
+            return record
     return deps.store.runs.create(
         RunId(new_id()), goal, thread_id=thread_id, checkpoint_ns=namespace, planner=deps.planner.name, policy=deps.rules.policy.name
     )

@@ -191,7 +191,9 @@ def _whole(message: AIMessage, *, expects_reason: bool) -> AIMessage:
         (block.get("refusal") for block in message.content if isinstance(block, dict) and block.get("type") == "refusal"), None
     )
     if refusal:
-        raise WrongReply([f"you refused: {str(refusal)[:500]} — if there is no acceptable plan for the goal, reply with give_up and say why"])
+        raise WrongReply(
+            [f"you refused: {str(refusal)[:500]} — if there is no acceptable plan for the goal, reply with give_up and say why"]
+        )
     reason = said.get("finish_reason") or said.get("stop_reason") or said.get("done_reason") or said.get("status")
     match str(reason or "").lower():
         case "length" | "max_tokens" | "model_length" | "incomplete":

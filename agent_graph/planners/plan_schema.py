@@ -134,7 +134,9 @@ class PlanSchema:
         try:
             plan = Plan.model_validate(document)
         except ValidationError as error:
-            raise WrongReply([f"{describe_path(tuple(one['loc']))}: {describe(one)}".lstrip(": ") for one in error.errors(include_url=False)]) from None
+            raise WrongReply(
+                [f"{describe_path(tuple(one['loc']))}: {describe(one)}".lstrip(": ") for one in error.errors(include_url=False)]
+            ) from None
         return plan if before is None else plan.model_copy(update={"steps": tuple(_as_before(step, before) for step in plan.steps)})
 
     def _read_step(self, step: Any, at: str) -> tuple[list[str], dict[str, Any]]:
@@ -338,8 +340,9 @@ class _Form:
             if _validator(form.schema).is_valid(value):
                 return form.read(value, at)
         if isinstance(value, dict):
-            read = {name: place.read(value[name], f"{at}.{name}") for name, place in self.properties.items() if not place.left_out(value[name])}
-            return read
+            return {
+                name: place.read(value[name], f"{at}.{name}") for name, place in self.properties.items() if not place.left_out(value[name])
+            }
         if isinstance(value, list) and self.items is not None:
             return [self.items.read(item, f"{at}[{index}]") for index, item in enumerate(value)]
         return value
@@ -481,7 +484,9 @@ def _values(values: Sequence[Any]) -> tuple[_Form, bool]:
     nullable = by_type.pop("null", None) is not None
     if not by_type.keys() <= {"string", "boolean", "integer", "number"}:
         return _TEXT, nullable
-    return _union([(_Form({"type": kind, "enum": some}), False) for kind, some in by_type.items()] + ([(_Form(_NULL), True)] if nullable else []))
+    return _union(
+        [(_Form({"type": kind, "enum": some}), False) for kind, some in by_type.items()] + ([(_Form(_NULL), True)] if nullable else [])
+    )
 
 
 def _type_of(value: Any) -> str:
@@ -489,7 +494,20 @@ def _type_of(value: Any) -> str:
     return names.get(type(value), "array")
 
 
-_SAID_IN_WORDS = ("default", "minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum", "multipleOf", "minLength", "maxLength", "pattern", "format", "minItems", "maxItems")
+_SAID_IN_WORDS = (
+    "default",
+    "minimum",
+    "exclusiveMinimum",
+    "maximum",
+    "exclusiveMaximum",
+    "multipleOf",
+    "minLength",
+    "maxLength",
+    "pattern",
+    "format",
+    "minItems",
+    "maxItems",
+)
 
 
 def _described(schema: Any) -> str:

@@ -76,7 +76,9 @@ def is_frozen(result: StepResult | None) -> bool:
     """Whether the step stays as it is in every later version: it succeeded, or its own condition was false."""
     if result is None:
         return False
-    return result.status == "succeeded" or (result.status == "skipped" and result.error is not None and result.error.code == "condition_false")
+    return result.status == "succeeded" or (
+        result.status == "skipped" and result.error is not None and result.error.code == "condition_false"
+    )
 
 
 def _results(context: ReplanningContext) -> str:
@@ -89,7 +91,9 @@ def _results(context: ReplanningContext) -> str:
             parts.append("its effect has happened all the same")
         if result.error is not None:
             parts.append(f"{result.error.code}: {_data(f'error of {result.step_id}', result.error.message[:MAX_OUTPUT_BYTES])}")
-        unmet = [f"{each.criterion} ({each.why or f'saw {_json(dict(each.values))}'})" for each in result.evidence if each.holds is not True]
+        unmet = [
+            f"{each.criterion} ({each.why or f'saw {_json(dict(each.values))}'})" for each in result.evidence if each.holds is not True
+        ]
         if unmet:
             parts.append(_data(f"criteria of {result.step_id} that do not hold", "; ".join(unmet)[:MAX_OUTPUT_BYTES]))
         if result.output is not None:
@@ -115,7 +119,8 @@ def _listed(lines: Iterable[str]) -> str:
 
 def _data(of: str, text: str) -> str:
     """Delimited. What is inside cannot close it: it holds no `<`."""
-    return f'<data of="{of}">{text.replace("<", "\\u003c")}</data>'
+    inside = text.replace("<", "\\u003c")
+    return f'<data of="{of}">{inside}</data>'
 
 
 def _json(value: Any) -> str:

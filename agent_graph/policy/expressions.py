@@ -10,6 +10,7 @@ what may be too much for this process runs in another one that is killed when it
 from __future__ import annotations
 
 import atexit
+import contextlib
 import functools
 import importlib.machinery
 import importlib.util
@@ -32,6 +33,9 @@ BUDGET = 5_000_000
 PATTERN = 1_250_000
 """Units for one regular expression: compiling the largest that the library takes was measured at 50 ms, and it is done at each turn."""
 WORKER_SECONDS = 1.0
+"""Of its own CPU time, so that a busy machine fails no criterion."""
+WORKER_PATIENCE = 10.0
+"""Seconds on the clock after which a worker is killed all the same; where a process cannot watch itself (Windows), this is the limit."""
 WORKER_BYTES = 512 * 1024 * 1024
 MAX_WORKERS = 4
 """Idle workers that are kept."""
@@ -96,19 +100,25 @@ def _program(text: str) -> Any:
         raise ExpressionError(f"it is not CEL: {first[0][:200]}") from None
 
 
-@functools.cache
 def _cel() -> Any:
-    """The library's compiled part alone: ``import cel`` also loads its command line, which takes fifty times as long."""
-    try:
+    """The library's compiled part alone: ``import cel`` also loads its command line, which takes fifty times as long.
+
+    It may be loaded once in a process, so that it is left where a later ``import cel`` looks for it.
+    """
+    with _loading:
+        loaded = sys.modules.get("cel.cel")
+        if loaded is not None:
+            return loaded
         spec = importlib.util.spec_from_file_location("cel.cel", _library())
-        assert spec is not None and spec.loader is not None  # noqa: S101  # the file is there
+        if spec is None or spec.loader is None:
+            raise ImportError("cel.cel")
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
-    except (ImportError, AttributeError, AssertionError):
-        import cel
+        sys.modules["cel.cel"] = module
+        return module
 
-        return cel
-    return module
+
+_loading = threading.Lock()
 
 
 def _library() -> str:
@@ -164,10 +174,11 @@ def _nesting(text: str) -> int:
 
 _TOKEN = re.compile(r'[A-Za-z_]\w*|\d[\w.]*|""|[^\s\w"]')
 _LOOPS = {"all": 1, "exists": 1, "exists_one": 1, "existsOne": 1, "map": 2, "filter": 1}
-_PLAIN = frozenset(
-    "size has contains startsWith endsWith matches int uint double string bytes bool timestamp duration type dyn min max"
-    " getFullYear getMonth getDate getDayOfMonth getDayOfWeek getDayOfYear getHours getMinutes getSeconds getMilliseconds".split()
-)
+_PLAIN = frozenset({"size", "has", "contains", "startsWith", "endsWith", "matches", "type", "in"}) | {
+    *("int", "uint", "double", "string", "bytes", "bool", "timestamp", "duration"),
+    *("getFullYear", "getMonth", "getDate", "getDayOfMonth", "getDayOfWeek", "getDayOfYear"),
+    *("getHours", "getMinutes", "getSeconds", "getMilliseconds"),
+}
 _JOINED = frozenset("+-*/%<>=!&|?:,") | {"in"}
 _OPEN, _CLOSE = frozenset("([{"), frozenset(")]}")
 
@@ -187,9 +198,9 @@ def _loops(text: str) -> int:
         while at < len(tokens) and tokens[at] not in _CLOSE:
             token = tokens[at]
             if token in _OPEN:
-                called = tokens[at - 1] if at and token == "(" and tokens[at - 1].isidentifier() else None
+                called = tokens[at - 1] if at and token == "(" and tokens[at - 1].isidentifier() else None  # noqa: S105  # not that kind
                 at, inner = scan(at + 1)
-                if called is None or called in _PLAIN or called == "in":
+                if called is None or called in _PLAIN:
                     chain = max(chain, inner)
                 else:
                     chain += inner + _LOOPS.get(called, 2)
@@ -236,48 +247,71 @@ _idle: list[subprocess.Popen[bytes]] = []
 
 
 def _elsewhere(text: str, context: Mapping[str, Any]) -> Any:
-    too_much = f"it may be more work than is allowed, and was not done within {WORKER_SECONDS:g} s and {WORKER_BYTES >> 20} MB; let it look at less, or nest it less"
     asked = json.dumps([text, dict(context)]).encode() + b"\n"
-    worker = _idle.pop() if _idle else _start()
-    timer = threading.Timer(WORKER_SECONDS, worker.kill)
+    worker = _worker()
+    timer = threading.Timer(WORKER_PATIENCE, worker.kill)
     timer.daemon = True
     timer.start()
     try:
-        assert worker.stdin is not None and worker.stdout is not None  # noqa: S101  # both are pipes
-        worker.stdin.write(asked)
-        worker.stdin.flush()
-        said = worker.stdout.readline()
-    except OSError:  # it was killed while it was being told
-        said = b""
+        said = _exchange(worker, asked)
+    except BaseException:
+        _end(worker)
+        raise
     finally:
         timer.cancel()
     if not said.endswith(b"\n"):
+        allowed = f"{WORKER_SECONDS:g} s and {WORKER_BYTES >> 20} MB"
+        broken = os.name == "posix" and worker.wait() > 0  # it ended by itself; whoever is killed has a negative code
         _end(worker)
-        raise ExpressionError(too_much)
-    if len(_idle) < MAX_WORKERS:
-        _idle.append(worker)
-    else:
-        _end(worker)
+        if broken:
+            raise ExpressionError(f"{_TOO_MUCH}, and the process to try it in does not work; let it look at less")
+        raise ExpressionError(f"{_TOO_MUCH}, and was not done within {allowed}; let it look at less, or nest it less")
+    _idle.append(worker)
+    if len(_idle) > MAX_WORKERS:
+        with contextlib.suppress(IndexError):  # somebody else took it
+            _end(_idle.pop())
     answer = json.loads(said)
     if "error" in answer:
         raise ExpressionError(answer["error"])
     return answer["value"]
 
 
-def _start() -> subprocess.Popen[bytes]:
-    """This very file as a program: it needs nothing but the library, so it starts in a few milliseconds."""
+_TOO_MUCH = "it may be more work than is allowed"
+
+
+def _exchange(worker: subprocess.Popen[bytes], asked: bytes) -> bytes:
+    assert worker.stdin is not None and worker.stdout is not None  # noqa: S101, PT018  # both are pipes
+    try:
+        worker.stdin.write(asked)
+        worker.stdin.flush()
+        return worker.stdout.readline()
+    except OSError:  # it was killed while it was being told
+        return b""
+
+
+def _worker() -> subprocess.Popen[bytes]:
+    """One that waits, or a new one: this very file as a program, which needs nothing but the library and starts in a few milliseconds."""
+    while _idle:
+        with contextlib.suppress(IndexError):  # somebody else took the last
+            worker = _idle.pop()
+            if worker.poll() is None:
+                return worker
+            _end(worker)
     if getattr(sys, "frozen", False) or not sys.executable:
-        raise ExpressionError("it may be more work than is allowed, and there is no Python to try it in apart; let it look at less")
+        raise ExpressionError(f"{_TOO_MUCH}, and there is no Python to try it in apart; let it look at less")
     try:
         command = [sys.executable, "-I", "-S", __file__, _library()]
-        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)  # noqa: S603  # ours
+        # A session of its own: Ctrl-C in a terminal is for the run, not for its workers.
+        return subprocess.Popen(  # noqa: S603  # our own file
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
+        )
     except (OSError, ImportError) as error:
-        raise ExpressionError(f"it may be more work than is allowed, and cannot be tried apart ({error}); let it look at less") from None
+        raise ExpressionError(f"{_TOO_MUCH}, and cannot be tried apart ({error}); let it look at less") from None
 
 
 def _end(worker: subprocess.Popen[bytes]) -> None:
     worker.kill()
-    with worker:  # closes the pipes and waits for it
+    with contextlib.suppress(OSError), worker:  # closes the pipes and waits for it; what it was not told yet is lost
         pass
 
 
@@ -299,27 +333,32 @@ if hasattr(os, "register_at_fork"):
 
 
 def _serve() -> None:
-    """What a worker does until its parent is gone. Bounded by itself too: a parent that was killed cannot kill it."""
+    """What a worker does until its parent is gone. It is killed by its own timer too: a parent that was killed cannot do it."""
+    _cel()
+    _bound_memory()
     for line in sys.stdin.buffer:
-        _limit()
         text, context = json.loads(line)
+        _watch(WORKER_SECONDS)
         try:
             answer = {"value": _execute(_program(text), context)}
         except ExpressionError as error:
             answer = {"error": str(error)}
+        _watch(0)
         sys.stdout.buffer.write(json.dumps(answer, default=str).encode() + b"\n")
         sys.stdout.buffer.flush()
 
 
-def _limit() -> None:
-    try:
+def _watch(seconds: float) -> None:
+    import signal
+
+    if hasattr(signal, "setitimer"):
+        signal.setitimer(signal.ITIMER_PROF, seconds)  # nobody catches SIGPROF, so it ends the process, also in the library
+
+
+def _bound_memory() -> None:
+    if sys.platform == "linux":  # elsewhere the limit is not kept
         import resource
-    except ImportError:  # Windows: only the parent watches
-        return
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    seconds = int(used.ru_utime + used.ru_stime + WORKER_SECONDS) + 2
-    resource.setrlimit(resource.RLIMIT_CPU, (seconds, resource.getrlimit(resource.RLIMIT_CPU)[1]))
-    if sys.platform == "linux":  # elsewhere it is not kept
+
         resource.setrlimit(resource.RLIMIT_AS, (WORKER_BYTES, resource.getrlimit(resource.RLIMIT_AS)[1]))
 
 

@@ -389,7 +389,7 @@ def test_a_refused_begin_leaves_its_approval_unused(store: Store, lease: Lease) 
 
 
 @pytest.mark.parametrize(
-    "write", ["begin", "finish", "reopen", "plan", "judge", "status", "blame", "end", "ask", "close", "handle", "renew"]
+    "write", ["begin", "finish", "reopen", "not done", "plan", "judge", "status", "blame", "end", "ask", "close", "handle", "renew"]
 )
 def test_a_driver_that_was_replaced_writes_nothing(store: Store, lease: Lease, write: str) -> None:
     store.runs.add_plan(lease, plan())
@@ -405,6 +405,8 @@ def test_a_driver_that_was_replaced_writes_nothing(store: Store, lease: Lease, w
                 finish(store, lease)
             case "reopen":
                 store.ledger.reopen(lease, intent().key)
+            case "not done":
+                store.ledger.not_done(lease, intent().key, Failure(code="x", message="y"))
             case "plan":
                 store.runs.add_plan(lease, plan(2))
             case "judge":
@@ -472,6 +474,22 @@ def test_without_a_good_approval_there_is_no_intent(store: Store, lease: Lease, 
     with pytest.raises(ApprovalMissing):
         store.ledger.begin(lease, wanted, RequestId("nobody" if flaw == "unknown" else request.id))
     assert store.ledger.effect(wanted.key) is None
+
+
+def test_a_call_that_certainly_changed_nothing_leaves_no_open_intent(store: Store, lease: Lease) -> None:
+    store.ledger.begin(lease, intent(), None)
+    store.ledger.not_done(lease, intent().key, Failure(code="tool_failed", message="closed"))
+    assert store.ledger.open_effects(RUN) == []
+    standing = store.ledger.standings(RUN)["send"]
+    assert (standing.state, standing.status, standing.error_code) == ("failed", None, "tool_failed")
+    assert store.ledger.begin(lease, intent(), None) == 2
+
+
+def test_what_has_landed_is_not_said_to_have_changed_nothing(store: Store, lease: Lease) -> None:
+    store.ledger.begin(lease, intent(), None)
+    finish(store, lease)
+    store.ledger.not_done(lease, intent().key, Failure(code="tool_failed", message="closed"))
+    assert store.ledger.standings(RUN)["send"].state == "done"
 
 
 def test_a_reopened_failure_may_be_tried_again(store: Store, lease: Lease) -> None:

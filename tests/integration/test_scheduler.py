@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import subprocess
 import sys
 import threading
 import time
@@ -19,6 +20,7 @@ from agent_graph.plan import Step
 from agent_graph.policy.limits import Limits
 from agent_graph.ports import SystemClock
 from agent_graph.state import Run
+from agent_graph.testing import ScriptedPlanner
 from agent_graph.threads import BackgroundLoop
 
 PATIENCE = 10.0
@@ -333,7 +335,7 @@ def test_an_answer_that_comes_too_late_changes_nothing(store_path: Path, gate: t
 
 
 @pytest.mark.parametrize(
-    ("says", "status", "calls"), [(Landed("it is there"), "succeeded", 1), (Unknown("who knows"), "paused", 1), (Absent(), "succeeded", 2)]
+    ("says", "status", "calls"), [(Landed("it is there"), "succeeded", 1), (Unknown("who knows"), "paused", 1), (Absent(), "paused", 1)]
 )
 def test_a_write_that_takes_too_long_asks_its_probe(
     store_path: Path, record: Record, gate: threading.Event, says: Any, status: str, calls: int
@@ -349,6 +351,24 @@ def test_a_write_that_takes_too_long_asks_its_probe(
     assert (done.status, len(record.said)) == (status, calls)
     if says == Landed("it is there"):
         assert done.answer == "it is there"
+
+
+def test_a_call_that_was_left_behind_is_waited_for_before_the_next_of_its_tool(store_path: Path, record: Record) -> None:
+    now = most = 0
+
+    @tool(risk="write", timeout=0.1, recovery="idempotent")
+    def write() -> str:
+        nonlocal now, most
+        now += 1
+        most = max(most, now)
+        record.say("write")
+        if len(record.said) == 1:
+            time.sleep(0.15)
+        now -= 1
+        return "written"
+
+    done = run(store_path, [write], plan(step("a", "write")))
+    assert (done.status, len(record.said), most) == ("succeeded", 2, 1)
 
 
 def test_a_blind_write_that_takes_too_long_is_in_doubt_and_a_person_is_asked(
@@ -657,6 +677,66 @@ def test_a_write_that_certainly_did_not_happen_is_not_in_doubt_after_a_stop_betw
                 break
         cast("Generator[Any]", events).close()
         assert agent.resume(agent.runs()[0].id).answer == "written"
+
+
+# ── what is open when the plan changes ────────────────────────────────────────────────────────────────────────────────
+
+
+def test_what_did_not_happen_is_sent_as_the_newest_plan_says(store_path: Path, record: Record, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agent_graph.execution.step.BACKOFF", 5.0)
+
+    @tool(risk="external_communication")
+    def send(to: str) -> str:
+        record.say(to)
+        if len(record.said) == 1:
+            raise NotDone("the desk is closed")
+        return to
+
+    first = plan(step("a", "send", args={"to": "ann"}, max_attempts=3), step("b", "fail"))
+    second = plan(step("a", "send", args={"to": "bob"}))
+    with AgentGraph([send, fail], planner=ScriptedPlanner(first, second), policy=Policy.allow_all(), store=store_path) as agent:
+        events = agent.stream("tell them")
+        for event in events:
+            if event.kind == "step_finished":
+                while not record.said:
+                    time.sleep(0.01)
+                break
+        cast("Generator[Any]", events).close()
+        done = agent.resume(agent.runs()[0].id)
+    assert (done.status, record.said) == ("succeeded", ["ann", "bob"])
+
+
+DIES = """
+import os, sys, time
+from agent_graph import AgentGraph, Plan, Policy, Step, tool
+from agent_graph.testing import ScriptedPlanner
+
+@tool(risk="write")
+def write() -> str:
+    time.sleep(0.5)   # until the failure of the other is on record
+    os._exit(9)
+
+@tool(risk="read_only")
+def fail() -> str:
+    raise OSError("no")
+
+made = Plan(goal="x", steps=(Step(id="a", tool="write"), Step(id="b", tool="fail")))
+AgentGraph([write, fail], planner=ScriptedPlanner(made), policy=Policy.allow_all(), store=sys.argv[1]).run("x")
+"""
+
+
+def test_an_effect_that_was_cut_off_is_not_forgotten_when_the_plan_changes(store_path: Path) -> None:
+    assert subprocess.run([sys.executable, "-c", DIES, str(store_path)], check=False).returncode == 9
+
+    @tool(risk="write")
+    def write() -> str:
+        return "written"
+
+    with AgentGraph(
+        [write, fail, give], planner=ScriptedPlanner(plan(step("c", "give"))), policy=Policy.allow_all(), store=store_path
+    ) as agent:
+        done = agent.resume(agent.runs()[0].id)
+    assert (done.status, [(request.kind, request.step_id) for request in done.requests]) == ("paused", [("in_doubt", "a")])
 
 
 # ── conditions ────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import importlib.util
 import json
 import os
@@ -11,7 +12,6 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.request
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -91,14 +91,14 @@ class Desk:
 class Server:
     """One ``langgraph dev`` in a folder of its own, which can be killed and started again."""
 
-    def __init__(self, folder: Path, config: dict[str, Any], env: dict[str, str] | None = None) -> None:
+    def __init__(self, folder: Path, config: dict[str, Any]) -> None:
         self.folder = folder
         self.log = folder / "server.log"
         self.world = folder / "world.log"
         self.store = folder / "runs.db"
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self.env = {**os.environ, **NO_NETWORK, "WORLD_LOG": str(self.world), "WORLD_STORE": str(self.store), **(env or {})}
+        self.env = {**os.environ, **NO_NETWORK, "WORLD_LOG": str(self.world), "WORLD_STORE": str(self.store)}
         (folder / "langgraph.json").write_text(json.dumps(config), encoding="utf-8")
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -109,7 +109,7 @@ class Server:
             self.process = subprocess.Popen(
                 command, cwd=self.folder, env=self.env, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True
             )
-        until(lambda: answers(self.url), "the server", 60, watch=self.process, log=self.log)
+        until(lambda: answers(self.port), "the server", 60, watch=self.process, log=self.log)
 
     def kill(self, how: signal.Signals = signal.SIGKILL) -> None:
         """End the process; with SIGINT it is told to end, as by Ctrl-C."""
@@ -148,9 +148,10 @@ def free_port() -> int:
         return port
 
 
-def answers(url: str) -> bool:
-    with contextlib.suppress(OSError), urllib.request.urlopen(f"{url}/ok", timeout=2) as reply:
-        return bool(reply.status == 200)
+def answers(port: int) -> bool:
+    with contextlib.suppress(OSError), contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=2)) as connection:
+        connection.request("GET", "/ok")
+        return connection.getresponse().status == 200
     return False
 
 
@@ -189,11 +190,31 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def make_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Server]]:
-    """More of them, which a test may kill; each in a folder of its own."""
+    """More of them, which a test may kill; each in a folder of its own, with its langgraph.json and other files."""
     with contextlib.ExitStack() as stack:
-        yield lambda module=str(HERE / "world.py"), env=None: stack.enter_context(
-            running(Server(tmp_path_factory.mktemp("studio"), config(module), env))
-        )
+
+        def make(given: dict[str, Any] | None = None, files: dict[str, str] | None = None) -> Server:
+            folder = tmp_path_factory.mktemp("studio")
+            for name, text in (files or {}).items():
+                (folder / name).write_text(text, encoding="utf-8")
+            return stack.enter_context(running(Server(folder, given or config(str(HERE / "world.py")))))
+
+        yield make
+
+
+@pytest.fixture
+def no_network() -> dict[str, str]:
+    return NO_NETWORK
+
+
+@pytest.fixture(name="free_port")
+def _free_port() -> int:
+    return free_port()
+
+
+@pytest.fixture
+def desk_at() -> type[Desk]:
+    return Desk
 
 
 @pytest.fixture(scope="session")

@@ -169,10 +169,18 @@ def _agent() -> AgentGraph:
     return make_agent(os.environ["WORLD_STORE"])
 
 
+def _graph() -> Graph:
+    return build_graph(_agent().deps)  # anew for each request: what drives share is in the agent's parts
+
+
+def _saver() -> Any:
+    return _agent().store.checkpointer()
+
+
 async def graph() -> Graph:
-    return await on_own_thread(lambda: build_graph(_agent().deps))
+    return await on_own_thread(_graph)
 
 
 @contextlib.asynccontextmanager
 async def checkpointer() -> AsyncIterator[Any]:
-    yield await on_own_thread(lambda: _agent().store.checkpointer())
+    yield await on_own_thread(_saver)
