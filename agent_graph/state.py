@@ -44,7 +44,8 @@ class Update(TypedDict, total=False):
     """What a node changed."""
 
     goal: None
-    """Taken: the run has it now."""
+    """Taken: the run has it now, and its parameters; the next goal on the thread brings its own."""
+    params: dict[str, Any]
     taken: str
     messages: list[Any]
     run_id: str

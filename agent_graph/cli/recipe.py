@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from agent_graph import examples
+from agent_graph.cli.program import program
 from agent_graph.errors import UsageError
 from agent_graph.plan import Model, Plan
 from agent_graph.policy.rules import Policy
@@ -74,6 +75,7 @@ def recipe_of(record: RunRecord) -> Recipe | None:
 def enter(recipe: Recipe, run_id: str) -> None:
     """Go to the folder of the run. Raises UsageError when it is not there any more."""
     before = str(Path.cwd())
+    program()  # found now, as it is called from here
     try:
         os.chdir(recipe.cwd)
     except OSError as error:

@@ -74,10 +74,10 @@ def request_message(request: Request) -> dict[str, Any]:
     return _message(f"{request.run_id}:request:{request.id}", text)
 
 
-def unused_message(run_id: RunId, message_id: str, text: str) -> dict[str, Any]:
+def unused_message(run_id: RunId, message_id: str, text: str, why: str) -> dict[str, Any]:
     """A UI's chat box starts a new run of the graph instead of answering; whoever typed there must not believe that it was an answer."""
     said = text if len(text) <= 200 else f"{text[:200]}…"
-    note = f"Not used, since this run has not ended: “{said}”. What waits is answered where it is shown."
+    note = f"Not used, since {why}: “{said}”. What waits is answered where it is shown."
     return _message(f"{run_id}:unused:{digest([message_id, text])[:8]}", note)
 
 

@@ -17,11 +17,11 @@ from agent_graph.verdicts import Request
 
 def plan(state: State, visit: Visit) -> Update:
     """Make version 1, or put the planner's question on record. A run that has a plan already goes on with it."""
-    taken: Update = {"goal": None, "taken": last_message_id(state), "run_id": visit.run_id}
+    taken: Update = {"goal": None, "params": {}, "taken": last_message_id(state), "run_id": visit.run_id}
     if visit.over or visit.current is not None or waits_for_answer(visit):
         unused = note_unused(state, visit)
         if unused is not None:
-            taken["messages"] = [unused_message(visit.run_id, taken["taken"], unused)]
+            taken["messages"] = [unused_message(visit.run_id, taken["taken"], *unused)]
         return taken
     store = visit.deps.store
     context = PlanningContext(goal=visit.record.goal, tools=visit.deps.tools.specs, answers=store.approvals.answers(visit.run_id))
@@ -47,14 +47,15 @@ def plan(state: State, visit: Visit) -> Update:
     return taken
 
 
-def note_unused(state: State, visit: Visit) -> str | None:
-    """New input while the thread's run is still under way changes nothing, and that is said. Returns the input."""
+def note_unused(state: State, visit: Visit) -> tuple[str, str] | None:
+    """New input while the thread's run is still under way changes nothing, and that is said. Returns the input, and why it is not used."""
     given = goal_in(state)
     text = given.get("text") if isinstance(given, dict) else given
     if text is None or text == visit.record.goal.text:
         return None
-    visit.trace(Note(run_id=visit.run_id, at=visit.now(), message=f"input not used, since this run has not ended: {str(text)[:500]}"))
-    return str(text)
+    why = "it was asked before on this thread" if visit.record.finished else "this run has not ended"
+    visit.trace(Note(run_id=visit.run_id, at=visit.now(), message=f"input not used, since {why}: {str(text)[:500]}"))
+    return str(text), why
 
 
 def keep(visit: Visit, made: Plan) -> None:

@@ -147,8 +147,8 @@ def entering(
         return
     told = config.get("metadata", {})
     drive_id = str(told.get("run_id", "")) if "run_attempt" in told else ""
-    repeated = drive_id != "" and (state.get("drive") == drive_id or told["run_attempt"] != 1)
-    record = _find_or_make(deps, state, str(configurable.get("thread_id", "")), _namespace(configurable), sent_again=repeated)
+    came_this_far = drive_id != "" and state.get("drive") == drive_id
+    record = _find_or_make(deps, state, str(configurable.get("thread_id", "")), _namespace(configurable), taken=came_this_far)
     lease = deps.store.leases.acquire(record.id, new_owner())
     try:
         visit = Visit(
@@ -159,7 +159,7 @@ def entering(
             loop=loop,
             stop=stop or threading.Event(),
             drive=drive_id,
-            sent_again=repeated,
+            sent_again=came_this_far or told.get("run_attempt", 1) != 1,
         )
         visit.check_tools()
         yield visit
@@ -173,17 +173,17 @@ def _namespace(configurable: Mapping[str, Any]) -> str:
     return str(configurable.get("checkpoint_ns", "")).rpartition("|")[0]
 
 
-def _find_or_make(deps: Deps, state: State, thread_id: str, namespace: str, *, sent_again: bool) -> RunRecord:
+def _find_or_make(deps: Deps, state: State, thread_id: str, namespace: str, *, taken: bool) -> RunRecord:
     """The thread's run. A thread holds one run after another: new input after the end of one begins the next.
 
-    ``plan`` takes the goal out of the state, so that a goal that is there is new; unless the state is that of an older checkpoint, or a
-    drive's that the server repeats, and the run that it led to has been made since.
+    ``plan`` takes the goal out of the state, so that a goal that is there is new; unless the state is that of an older checkpoint and the run
+    that it led to has been made since, or the server repeats a drive (``taken``) whose input was taken before.
     """
     if not thread_id:
         raise UsageError('the graph needs a thread: pass config={"configurable": {"thread_id": …}}')
     record = deps.store.runs.current(thread_id, namespace)
     given = goal_in(state)
-    if record is not None and (not record.finished or given is None or sent_again):
+    if record is not None and (not record.finished or given is None or taken):
         return record
     if given is None:
         raise UsageError(

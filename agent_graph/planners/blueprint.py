@@ -91,8 +91,8 @@ def _validator(blueprint: Blueprint, name: str) -> Any:
         ) from None
 
 
-def _refuse(address: str) -> Any:
-    raise ValueError(f"{address} lies outside of the blueprint")
+def _refuse(uri: str) -> Any:
+    raise ValueError(f"{uri} lies outside of the blueprint")
 
 
 def parse_param(blueprint: Blueprint, name: str, text: str) -> Any:

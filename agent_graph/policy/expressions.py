@@ -46,15 +46,23 @@ class ExpressionError(ValueError):
 
 
 _INDEXED = re.compile(r"""\bsteps\s*\[\s*(['"])([A-Za-z_]\w*)\1\s*\]""")
-_STRING = re.compile(r'"(?:[^"\\]|\\.)*"|\'(?:[^\'\\]|\\.)*\'')
+# As the grammar of CEL has them. What is taken for a text and is none would hide from every check here.
+_STRING = re.compile(
+    r"""
+      (?<!\w)[bB]?[rR] (?: \"{3}[\s\S]*?\"{3} | '{3}[\s\S]*?'{3} | "[^"\n\r]*" | '[^'\n\r]*' )            # raw: no escapes
+    | \"{3}(?:[^\\]|\\[\s\S])*?\"{3} | '{3}(?:[^\\]|\\[\s\S])*?'{3} | "(?:[^"\\\n\r]|\\.)*" | '(?:[^'\\\n\r]|\\.)*'
+    | //[^\n]*                                                                                            # a comment
+    """,
+    re.VERBOSE,
+)
 _STEP = re.compile(r"(?<![\w.])steps\b(?:\s*\.\s*([A-Za-z_]\w*))?")
 _PATH = re.compile(r"(?<![\w.])(?:output|params|goal|steps\.\w+)(?:\.[A-Za-z_]\w*|\[\d+\])*(\()?")
 _PART = re.compile(r"[A-Za-z_]\w*|\[\d+\]")
 
 
 def _bare(text: str) -> str:
-    """The expression with its strings emptied and ``steps["id"]`` written ``steps.id``."""
-    return _STRING.sub('""', _INDEXED.sub(r"steps.\2", text))
+    """The expression with its texts emptied, its comments left out, and ``steps["id"]`` written ``steps.id``."""
+    return _STRING.sub(lambda found: " " if found[0].startswith("//") else '""', _INDEXED.sub(r"steps.\2", text))
 
 
 @functools.lru_cache(maxsize=4096)

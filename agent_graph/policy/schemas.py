@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -34,12 +35,12 @@ def _validator(schema: Mapping[str, Any]) -> jsonschema_rs.Validator:
 def _compile(text: str) -> jsonschema_rs.Validator:
     global compilations  # noqa: PLW0603  # a counter that a test reads
     compilations += 1
-    return jsonschema_rs.validator_for(text, validate_formats=False, retriever=_refuse)
+    return jsonschema_rs.validator_for(json.loads(text), validate_formats=False, retriever=_refuse)
 
 
-def _refuse(address: str) -> Any:
+def _refuse(uri: str) -> Any:
     """A schema comes from a planner: what it refers to is never fetched, neither from a server nor from a file."""
-    raise ValueError(f"{address} lies outside of the schema; write it into $defs")
+    raise ValueError(f"{uri} lies outside of the schema; write it into $defs")
 
 
 def check_schema(schema: Mapping[str, Any]) -> str | None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from langgraph.types import Command
 
-from agent_graph import AgentGraph
+from agent_graph import AgentGraph, Policy
 
 GRAPH = "agent-graph"
 YES = {"decisions": [{"type": "approve"}]}
@@ -97,3 +97,36 @@ def test_an_answer_that_the_server_repeats_is_not_taken_for_one_to_the_gate_that
     assert server.effects()["send sent text of repeated"] == 0
     assert drive(3, Command(resume=YES))["status"] == "succeeded"
     assert server.effects()["send sent text of repeated"] == 1
+
+
+def test_a_goal_that_the_server_repeats_begins_no_second_run(python: AgentGraph, server: Any) -> None:
+    config: Any = {"configurable": {"thread_id": "once"}, "metadata": {"run_id": "drive 1", "run_attempt": 1}}
+    python.graph.invoke({"goal": "look once"}, config)
+    python.graph.invoke({"goal": "look once"}, config)
+    assert len([run for run in python.runs() if run.thread_id == "once"]) == 1
+    config["metadata"]["run_id"] = "drive 2"  # asked again by a person
+    python.graph.invoke({"goal": "look once"}, config)
+    assert len([run for run in python.runs() if run.thread_id == "once"]) == 2
+
+
+def test_replaying_any_checkpoint_of_finished_runs_begins_nothing_even_where_nobody_is_asked(
+    server: Any, world: Any, python: AgentGraph
+) -> None:
+    """Studio runs again from any point of a thread. Gates would hide a run that begins anew, so there are none here."""
+    free = AgentGraph(world.TOOLS, planner=world.DoAsTold(), store=python.store, policy=Policy.allow_all())
+    config: Any = {"configurable": {"thread_id": "replayed"}}
+    free.graph.invoke({"goal": "send replayed"}, config)
+    free.graph.invoke({"messages": [{"role": "user", "content": "post replayed"}]}, config)
+    for state in list(free.graph.get_state_history(config)):
+        free.graph.invoke(None, state.config)
+    assert server.effects()["send text of replayed"] == 1
+    assert server.effects()["post text of replayed"] == 1
+    free.graph.invoke({"goal": "send replayed"}, free.graph.get_state(config).config)  # asked again, and so done again
+    assert server.effects()["send text of replayed"] == 2
+
+
+def test_the_next_goal_of_a_thread_does_not_inherit_parameters(python: AgentGraph) -> None:
+    config: Any = {"configurable": {"thread_id": "parameters"}}
+    python.graph.invoke({"goal": "look one", "params": {"a": 1}}, config)
+    python.graph.invoke({"goal": "look two"}, config)
+    assert [run.goal.params for run in python.runs() if run.thread_id == "parameters"] == [{}, {"a": 1}]

@@ -371,13 +371,13 @@ def test_a_run_that_python_drives_is_refused_to_the_server_and_the_other_way_rou
 ) -> None:
     thread = desk.thread()
     with ThreadPoolExecutor(1) as pool:
-        drive = pool.submit(desk.say, thread, input={"goal": f"wait {name}"})
-        server.wait_for(f"slow {name}")
+        drive = pool.submit(desk.say, thread, input={"goal": f"long {name}"})
+        server.wait_for(f"slow {name} 0")
         (run,) = [each for each in python.runs() if each.thread_id == thread]
         with pytest.raises(RunBusy, match=str(server.process.pid)):
             python.resume(run.id)
         drive.result()
-    assert server.effects()[f"slow {name}"] == 1
+    assert server.effects()[f"slow {name} 0"] == 1
     mine = python.run(f"twice {name}")
     desk.thread(thread_id=mine.thread_id, graph_id=GRAPH)
     with ThreadPoolExecutor(1) as pool:
@@ -410,14 +410,27 @@ def test_a_context_that_does_not_fit_is_refused_and_the_thread_goes_on(desk: Any
     assert desk.say(thread, input={"goal": f"look {name}"})["answer"] == f"text of {name}"
 
 
-def test_a_thread_is_copied_rolled_back_and_deleted(desk: Any, server: Any, python: AgentGraph, name: str) -> None:
+def test_a_copied_thread_inherits_no_run_and_no_permission_and_a_deleted_one_leaves_its_record(
+    desk: Any, server: Any, python: AgentGraph, name: str
+) -> None:
     thread = desk.ask_for(f"send {name}")
-    copy = desk.threads.copy(thread)
-    desk.answer(thread, YES)
+    desk.threads.copy(thread)
+    (copy,) = {each["thread_id"] for each in desk.threads.search(limit=2)} - {thread}
+    assert "has no run" in str(desk.say(copy, command={"resume": YES}, raise_error=False))
+    assert desk.say(copy, input={"goal": f"look {name}"})["answer"] == f"text of {name}"
+    assert desk.answer(thread, YES)["status"] == "succeeded"
     desk.threads.delete(thread)
-    assert [each.status for each in python.runs() if each.thread_id == thread] == ["succeeded"]  # what happened stays on record
+    assert [each.status for each in python.runs() if each.thread_id == thread] == ["succeeded"]
     assert server.effects()[f"send text of {name}"] == 1
-    assert copy is not None
+
+
+def test_a_jump_runs_nothing_and_the_thread_goes_on(desk: Any, server: Any, name: str) -> None:
+    thread = desk.ask_for(f"send {name}")
+    desk.say(thread, command={"goto": "execute"}, raise_error=False)  # beside the gate that waits: one of the two may find the run busy
+    assert server.effects()[f"send text of {name}"] == 0
+    desk.say(thread, input={"goal": f"send {name}"}, raise_error=False)
+    assert desk.answer(thread, YES)["status"] == "succeeded"
+    assert server.effects()[f"send text of {name}"] == 1
 
 
 def test_nothing_blocked_the_server_s_loop(desk: Any, server: Any, name: str) -> None:

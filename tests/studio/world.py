@@ -123,7 +123,7 @@ def _send(name: str, to: str = "send") -> tuple[Step, ...]:
 def _twice(name: str) -> tuple[Step, ...]:
     return (
         Step(id="look", tool="look", args={"name": name}),
-        Step(id="first", tool="slow_send", args={"text": {"$ref": "steps.look.output"}, "seconds": 2.0}),
+        Step(id="first", tool="slow_send", args={"text": {"$ref": "steps.look.output"}, "seconds": 1.2}),
         Step(id="second", tool="send", args={"text": {"$ref": "steps.first.output"}}),
     )
 
@@ -143,7 +143,7 @@ PLANS: dict[str, Any] = {
     "look": lambda name: (Step(id="look", tool="look", args={"name": name}),),
     "blind": lambda name: (
         Step(id="look", tool="look", args={"name": name}),
-        Step(id="blind", tool="slow_blind", args={"text": {"$ref": "steps.look.output"}, "seconds": 2.0}),
+        Step(id="blind", tool="slow_blind", args={"text": {"$ref": "steps.look.output"}, "seconds": 1.2}),
     ),
     "book": lambda name: (
         Step(id="look", tool="look", args={"name": name}),

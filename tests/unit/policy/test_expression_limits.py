@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent_graph.policy import expressions
@@ -112,6 +112,45 @@ def test_both_places_give_the_same(output: Any, text: str) -> None:
 )
 def test_loops_are_counted_where_they_multiply(text: str, loops: int) -> None:
     assert expressions._loops(text) == loops
+
+
+LOOP = "output.a.all(x, x > 0)"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        rf"""r"\" == "a" || {LOOP} || "a" == "b" """,
+        rf"""R'\' == 'a' || {LOOP} || 'a' == 'b' """,
+        rf"""br"\" == b"a" || {LOOP} || "a" == "b" """,
+        f"""true // "\n && {LOOP} // " """,
+        f"true // r'''\n && {LOOP} // ''' ",
+        f"""\'\'\'it's\'\'\' == "a" || {LOOP} || \'\'\'it's\'\'\' == "a" """,
+        f"""\"\"\"say " it\"\"\" == "a" || {LOOP} || \'"\' == "a" """,
+    ],
+)
+def test_a_loop_cannot_hide_in_what_looks_like_a_text(text: str) -> None:
+    check_expression(text)
+    assert expressions._loops(text) == 1
+
+
+PIECES = ['"', "'", '"""', "'''", "\\", "r", "b", "R", "//", "\n", " + ", " == ", "hidden", "1", " ", "(", ")", '""', '"x"', 'r"']
+
+
+@settings(max_examples=2000)
+@given(st.lists(st.sampled_from(PIECES), max_size=14).map("".join))
+def test_every_name_that_the_library_reads_is_seen_here(text: str) -> None:
+    try:
+        program = expressions._program(text)
+    except ExpressionError:
+        return
+    assert set(program.variables()) <= set(expressions._tokens(text))
+
+
+def test_what_stands_in_a_text_or_a_comment_is_no_loop() -> None:
+    text = f"""size("{LOOP}") > 0 && size(r'{LOOP}\') > 0 // {LOOP}"""
+    check_expression(text)
+    assert expressions._loops(text) == 0
 
 
 @pytest.mark.parametrize(
