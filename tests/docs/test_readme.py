@@ -72,3 +72,11 @@ def test_every_test_that_is_named_exists(page: Path) -> None:
     everything = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
     names = set(re.findall(r"::(test_\w+)", text))
     assert [name for name in names if f"def {name}(" not in everything] == []
+
+
+def test_the_python_in_the_langgraph_page_prints_what_it_says(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "langgraph.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
+    assert done.stderr == ""
+    assert done.stdout.splitlines() == [line.removeprefix("# ") for line in code.splitlines() if line.startswith("# ")]
