@@ -37,6 +37,8 @@ TIMEOUT = 180.0
 MAX_RETRIES = 2
 """Of one request by the client: after 408, 409, 429 (as long as Retry-After says), 5xx, a timeout, a lost connection."""
 MAX_ASKS = 3
+NOT_STREAMED = "nostream"
+"""LangGraph's tag for a model whose words are no message of the conversation: a chat UI shows plans, not their JSON."""
 MAX_SHOWN = 8_000
 """Characters of an unusable reply that the model is shown again."""
 
@@ -115,14 +117,14 @@ class ChatModelPlanner:
     def _request(self, messages: Sequence[BaseMessage], schema: PlanSchema) -> AIMessage:
         """One request. Raises WrongReply for a reply that was cut off or refused, PlannerError when none came."""
         try:
-            message = self._held(schema).invoke(list(messages))
+            message = self._held(schema).invoke(list(messages), config={"tags": [NOT_STREAMED]})
         except Exception as error:
             self._count(getattr(getattr(error, "completion", None), "usage", None))
             match type(error).__name__:  # of the openai package, which need not be installed
                 case "LengthFinishReasonError":
-                    raise _CUT_OFF from None
+                    raise WrongReply([_CUT_OFF]) from None
                 case "ContentFilterFinishReasonError":
-                    raise _FILTERED from None
+                    raise WrongReply([_FILTERED]) from None
                 case name:
                     raise PlannerError(f"{self.name} could not be asked: {name}: {str(error)[:500]}{self._hint(error)}") from error
         self._count(message.usage_metadata)
@@ -180,8 +182,8 @@ class ChatModelPlanner:
 
 # ── reading ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-_CUT_OFF = WrongReply(["the reply was cut off at the limit of its length; write a shorter one"])
-_FILTERED = WrongReply(["the reply was held back by the server's content filter"])
+_CUT_OFF = "the reply was cut off at the limit of its length; write a shorter one"
+_FILTERED = "the reply was held back by the server's content filter"
 
 
 def _whole(message: AIMessage, *, expects_reason: bool) -> AIMessage:
@@ -197,9 +199,9 @@ def _whole(message: AIMessage, *, expects_reason: bool) -> AIMessage:
     reason = said.get("finish_reason") or said.get("stop_reason") or said.get("done_reason") or said.get("status")
     match str(reason or "").lower():
         case "length" | "max_tokens" | "model_length" | "incomplete":
-            raise _CUT_OFF
+            raise WrongReply([_CUT_OFF])
         case "content_filter" | "safety" | "refusal" | "recitation":
-            raise _FILTERED
+            raise WrongReply([_FILTERED])
         case "" if expects_reason:
             raise WrongReply(["the reply broke off before its end"])
         case _:

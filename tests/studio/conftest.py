@@ -68,7 +68,7 @@ class Desk:
         found = self.threads.get(thread)
         assert found["status"] == "interrupted"
         ((asked,),) = found["interrupts"].values()
-        return dict(asked["value"])  # type: ignore[call-overload,no-any-return]
+        return dict(asked["value"])
 
     def ask_for(self, goal: str, **given: Any) -> str:
         """A thread of its own that has been driven as far as it goes."""
@@ -186,6 +186,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """The one that most tests share; each uses threads of its own."""
     with running(Server(tmp_path_factory.mktemp("studio"), config(str(HERE / "world.py")))) as one:
         yield one
+        assert one.blocked() == []  # by all that was asked of it
 
 
 @pytest.fixture(scope="module")

@@ -33,6 +33,7 @@ def killed(make_server: Any) -> Iterator[tuple[Any, Any, dict[str, str]]]:
         server.start()
         for thread in threads.values():
             desk.thread(thread_id=thread, graph_id=GRAPH, if_exists="do_nothing")
+        desk.each(lambda name, _: desk.say(threads[name], input=None), {"step": (), "blind": ()})
         yield server, desk, threads
 
 
@@ -45,7 +46,6 @@ def test_a_gate_outlives_the_server(killed: tuple[Any, Any, dict[str, str]]) -> 
 
 def test_a_step_that_was_cut_off_goes_on_and_its_effect_is_not_repeated(killed: tuple[Any, Any, dict[str, str]]) -> None:
     server, desk, threads = killed
-    desk.say(threads["step"], input=None)
     assert desk.gate(threads["step"])["request"]["step_id"] == "second"
     assert desk.answer(threads["step"], YES)["status"] == "succeeded"
     assert server.effects()["slow_send text of step"] == 1
@@ -54,7 +54,6 @@ def test_a_step_that_was_cut_off_goes_on_and_its_effect_is_not_repeated(killed: 
 
 def test_a_blind_effect_that_was_cut_off_is_asked_about(killed: tuple[Any, Any, dict[str, str]]) -> None:
     server, desk, threads = killed
-    desk.say(threads["blind"], input=None)
     shown = desk.gate(threads["blind"])["action_requests"][0]
     assert shown["name"] == "say_what_happened"
     desk.answer(threads["blind"], [{"type": "accept", "args": None}])  # Agent Inbox's yes does not say what happened
@@ -116,7 +115,8 @@ def test_replaying_any_checkpoint_of_finished_runs_begins_nothing_even_where_nob
     free = AgentGraph(world.TOOLS, planner=world.DoAsTold(), store=python.store, policy=Policy.allow_all())
     config: Any = {"configurable": {"thread_id": "replayed"}}
     free.graph.invoke({"goal": "send replayed"}, config)
-    free.graph.invoke({"messages": [{"role": "user", "content": "post replayed"}]}, config)
+    message: Any = {"role": "user", "content": "post replayed"}
+    free.graph.invoke({"messages": [message]}, config)
     for state in list(free.graph.get_state_history(config)):
         free.graph.invoke(None, state.config)
     assert server.effects()["send text of replayed"] == 1

@@ -456,3 +456,22 @@ def test_any_chat_model_object_will_do(store: Path) -> None:
     assert (run.status, CALLS) == ("succeeded", [("find", "cpu")])
     assert run.plan is not None
     assert run.plan.created_by == "model:GenericFakeChatModel"
+
+
+def test_what_the_model_writes_is_no_message_of_the_conversation(server: ModelServer, agent: AgentGraph) -> None:
+    def streamed() -> Response:
+        base = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "gpt-test"}
+        deltas: list[Any] = [({"role": "assistant", "content": json.dumps(plan_reply(FIND))}, None), ({}, "stop")]
+        chunks = [{**base, "choices": [{"index": 0, "delta": delta, "finish_reason": reason}]} for delta, reason in deltas]
+        return Response(
+            "".join(f"data: {json.dumps(chunk)}\n\n" for chunk in chunks) + "data: [DONE]\n\n", content_type="text/event-stream"
+        )
+
+    def as_wanted() -> Response:
+        return streamed() if server.bodies[-1].get("stream") else completion(plan_reply(FIND))
+
+    server.says(as_wanted)
+    config: Any = {"configurable": {"thread_id": "chat"}}
+    seen = list(agent.graph.stream({"goal": "look"}, config, stream_mode="messages"))
+    assert not [part for part in seen if "the shortest way" in str(part)]
+    assert CALLS == [("find", "cpu")]
