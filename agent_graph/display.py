@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import html
 import json
-import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
+
+from agent_graph.visible import visible
 
 if TYPE_CHECKING:  # both import this module; it needs their names only
     from agent_graph.plan import Plan, Step
@@ -19,9 +20,6 @@ if TYPE_CHECKING:  # both import this module; it needs their names only
 
 MOST_LINE = 60
 """Characters of a JSON value that stand on one line; a longer one gets a line for each entry."""
-
-_UNSEEN = frozenset([0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x2800, 0x3164, 0xFFA0, *range(0x180B, 0x1810), *range(0xE0100, 0xE01F0)])
-"""Letters and marks that are drawn as nothing. Unicode files them under letters, so that ``isprintable`` says yes."""
 
 _LEFT = ' style="text-align:left;vertical-align:top"'
 """Jupyter aligns cells to the right, which no text survives."""
@@ -158,14 +156,4 @@ def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 
 def _text(value: object, *, keep: str = "") -> str:
     """Text from outside as HTML text. ``keep`` lists the controls that stay."""
-    return html.escape("".join(each if each in keep or _is_seen(each) else _escaped(each) for each in str(value)))
-
-
-def _is_seen(character: str) -> bool:
-    return ord(character) not in _UNSEEN and (character.isprintable() or unicodedata.category(character) == "Zs")
-
-
-def _escaped(character: str) -> str:
-    code = ord(character)
-    short = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}.get(character)
-    return short or (f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}")
+    return html.escape(visible(value, keep=keep))

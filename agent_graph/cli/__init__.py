@@ -23,7 +23,7 @@ from agent_graph.errors import (
     StoreUnreadable,
     UsageError,
 )
-from agent_graph.trace.visible import visible_lines
+from agent_graph.visible import visible_lines
 
 DEBUG = "AGENT_GRAPH_DEBUG"
 

@@ -13,6 +13,7 @@ from agent_graph.cli.demo import demo
 from agent_graph.cli.look import draw, runs, show, trace
 from agent_graph.cli.resume import resume
 from agent_graph.cli.run import run
+from agent_graph.cli.studio_command import studio
 from agent_graph.cli.validate import validate
 
 app = typer.Typer(
@@ -54,6 +55,7 @@ COMMANDS: list[tuple[Callable[..., int], str]] = [
     (draw, "A plan, blueprint or run as a Mermaid flowchart."),
     (validate, "Everything that is wrong with a plan or blueprint."),
     (cancel, "End a run that nobody drives."),
+    (studio, "LangGraph's own server and Studio, on a store."),
     (demo, "A real incident, from the question to the ticket."),
 ]
 

@@ -13,8 +13,8 @@ from agent_graph.cli.program import command
 from agent_graph.plan import Plan, Risk, Step
 from agent_graph.state import Run
 from agent_graph.trace.render import value_lines, when
-from agent_graph.trace.visible import visible, visible_lines
 from agent_graph.verdicts import Request
+from agent_graph.visible import visible, visible_lines
 
 MOST_STEPS = 40
 """Steps of a plan that a card lists; calls that a yes covers are always listed in full."""

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from agent_graph.trace.checklist import Checklist, Item, Standing
 from agent_graph.trace.render import seconds
-from agent_graph.trace.visible import clipped, visible
+from agent_graph.visible import clipped, visible
 
 MARKS: dict[Standing, tuple[str, str, str]] = {
     "waiting": ("·", ".", "dim"),

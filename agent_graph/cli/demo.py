@@ -20,7 +20,7 @@ from agent_graph.errors import UnknownRun
 from agent_graph.identity import new_id
 from agent_graph.runs import read_run
 from agent_graph.state import Run
-from agent_graph.trace.visible import visible
+from agent_graph.visible import visible
 
 STORE = Path(".agent-graph/demo.db")
 TICKETS = Path(".agent-graph/demo-tickets.db")

@@ -20,8 +20,8 @@ from agent_graph.ports import Store
 from agent_graph.runs import read_run
 from agent_graph.state import Run
 from agent_graph.trace.checklist import Checklist
-from agent_graph.trace.visible import visible
 from agent_graph.verdicts import Request
+from agent_graph.visible import visible
 
 if TYPE_CHECKING:
     from agent_graph.agent import AgentGraph

@@ -17,7 +17,7 @@ from agent_graph.cli.output import dumped
 from agent_graph.documents import Document, describe, describe_path
 from agent_graph.errors import InvalidDocument
 from agent_graph.plan import Plan
-from agent_graph.trace.visible import visible
+from agent_graph.visible import visible
 
 
 class _Dumper(yaml.SafeDumper):

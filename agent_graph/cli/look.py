@@ -25,7 +25,7 @@ from agent_graph.runs import read_run
 from agent_graph.state import Run, RunStatus
 from agent_graph.trace.mermaid import flowchart
 from agent_graph.trace.render import event_line, seconds, when
-from agent_graph.trace.visible import visible
+from agent_graph.visible import visible
 
 
 def runs(

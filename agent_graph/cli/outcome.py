@@ -10,8 +10,8 @@ from agent_graph.cli.output import Out
 from agent_graph.cli.program import command
 from agent_graph.state import Run, RunStatus
 from agent_graph.trace.render import seconds, value_lines
-from agent_graph.trace.visible import visible
 from agent_graph.verdicts import Cause, Diagnosis
+from agent_graph.visible import visible
 
 SUCCEEDED, FAILED, USAGE, PAUSED, BUSY, INTERRUPTED = 0, 1, 2, 3, 4, 130
 """Exit codes."""

@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from rich.console import Console as RichConsole
 from rich.text import Text
 
-from agent_graph.trace.visible import visible_lines
+from agent_graph.visible import visible_lines
 
 WIDEST = 120
 """Columns beyond which a line is no longer easy to read."""

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 
 from agent_graph.checkpoints.store import DEFAULT_PATH
-from agent_graph.trace.visible import visible
+from agent_graph.visible import visible
 
 NAME = "agent-graph"
 

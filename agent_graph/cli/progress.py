@@ -14,7 +14,7 @@ from agent_graph.cli.output import Out
 from agent_graph.events import Done, Event, IssueFound, Observed, PlanMade, Replanned, RunStarted, StepFinished, StepStarted, Waiting
 from agent_graph.trace.checklist import Checklist
 from agent_graph.trace.render import details, seconds
-from agent_graph.trace.visible import clipped, visible
+from agent_graph.visible import clipped, visible
 
 MOST_LISTED = 40
 """Steps of a plan that are listed in lines."""

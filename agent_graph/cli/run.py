@@ -23,7 +23,7 @@ from agent_graph.identity import RunId, new_id
 from agent_graph.plan import Blueprint, Param, Plan
 from agent_graph.policy.compiler import Rules, compile_plan
 from agent_graph.policy.limits import Limits
-from agent_graph.trace.visible import visible
+from agent_graph.visible import visible
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

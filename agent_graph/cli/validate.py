@@ -16,8 +16,8 @@ from agent_graph.identity import RunId
 from agent_graph.plan import Blueprint, Step
 from agent_graph.policy.compiler import Rules, compile_plan
 from agent_graph.policy.limits import Limits
-from agent_graph.trace.visible import visible
 from agent_graph.verdicts import Ask, Issue
+from agent_graph.visible import visible
 
 
 def validate(

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+from agent_graph.events import Event, Waiting
 from agent_graph.execution.context import RunContext
 from agent_graph.identity import Digest, digest, new_id
 from agent_graph.plan import Step
-from agent_graph.records import Effect
+from agent_graph.ports import Store
+from agent_graph.records import Effect, Lease
 from agent_graph.verdicts import Request, RequestKind
+
+
+def put(store: Store, lease: Lease, asked: Request, tell: Callable[[Event], None]) -> None:
+    """Write the request, unless the same one is open already, and say that a person is asked."""
+    there = store.approvals.ask(lease, asked)
+    if there.id == asked.id:
+        tell(Waiting(run_id=asked.run_id, at=asked.asked, request=asked.model_dump(mode="json", exclude_defaults=True)))
 
 
 def request(run: RunContext, step: Step, kind: RequestKind, bound: Digest, reason: str, **more: Any) -> Request:

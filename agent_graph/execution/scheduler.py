@@ -14,11 +14,11 @@ import time
 from collections.abc import Callable
 from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass, field
-from typing import Any
 
 from agent_graph.checkpoints.leases import DURATION
 from agent_graph.errors import Interrupted, LeaseLost, NotDone, StoreError, UsageError
-from agent_graph.events import StepFinished, Waiting
+from agent_graph.events import StepFinished
+from agent_graph.execution.asking import put
 from agent_graph.execution.context import RunContext
 from agent_graph.execution.outcome import Outcome, Prepared, Raised, Reply, Returned, TimedOut, Waits
 from agent_graph.execution.results import Results
@@ -214,7 +214,7 @@ class Execution:
         """Record what came of the step, and take the next one."""
         run = self.run
         if isinstance(came, Waits):
-            self._ask(came.request)
+            put(run.store, run.lease, came.request, run.record)
             standing = None
         else:
             result = came.result
@@ -234,7 +234,7 @@ class Execution:
                 )
             )
             if came.request is not None:
-                self._ask(came.request)
+                put(run.store, run.lease, came.request, run.record)
             standing = Standing(
                 key=came.key,
                 step_id=step.id,
@@ -266,11 +266,6 @@ class Execution:
                 board.unmet[follower] -= 1
                 if board.unmet[follower] == 0:
                     self._offer(follower)
-
-    def _ask(self, request: Any) -> None:
-        asked = self.run.store.approvals.ask(self.run.lease, request)
-        if asked.id == request.id:
-            self.run.record(Waiting(run_id=self.run.run_id, at=asked.asked, request=asked.model_dump(mode="json", exclude_defaults=True)))
 
     # ── calls and deadlines ───────────────────────────────────────────────────────────────────────────────────────────
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from agent_graph.events import Observed, Waiting
+from agent_graph.events import Observed
+from agent_graph.execution.asking import put
 from agent_graph.execution.results import ENDED
 from agent_graph.identity import digest, new_id
 from agent_graph.nodes.messages import progress_message, request_message
@@ -123,13 +124,11 @@ def ask_what_to_do(visit: Visit, step: Step) -> None:
         risk=effect.risk if effect is not None else None,
         idempotency_key=effect.key if effect is not None and effect.recovery is not None else None,
         digest=digest(["failed", visit.run_id, visit.plan.version, step.id, attempts, standing.key if standing else ""]),
-        reason=f"step {step.id} failed after {attempts} attempts: {reason(visit, step)}",
+        reason=f"step {step.id} failed{f' after {attempts} attempts' if attempts > 1 else ''}: {reason(visit, step)}",
         asked=visit.now(),
         plan_version=visit.plan.version,
         step_id=step.id,
         tool=step.tool or step.kind,
         question=f"Step {step.id} failed. Approve to try it again, or reject to give it up.",
     )
-    asked = visit.deps.store.approvals.ask(visit.lease, request)
-    if asked.id == request.id:
-        visit.trace(Waiting(run_id=visit.run_id, at=request.asked, request=asked.model_dump(mode="json", exclude_defaults=True)))
+    put(visit.deps.store, visit.lease, request, visit.trace)

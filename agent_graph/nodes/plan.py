@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from agent_graph.events import Note, PlanMade
+from agent_graph.execution.asking import put
 from agent_graph.identity import digest, new_id
 from agent_graph.nodes.messages import goal_in, last_message_id, plan_message, unused_message
 from agent_graph.nodes.visit import Visit
@@ -89,7 +90,8 @@ def put_question(visit: Visit, question: Question) -> None:
     if asked >= visit.deps.rules.limits.max_questions:
         visit.blame("questions_exhausted", f"the planner has asked {asked} questions, and asks again: {question.text}")
         return
-    store.approvals.ask(
+    put(
+        store,
         visit.lease,
         Request(
             id=new_id(),
@@ -102,6 +104,7 @@ def put_question(visit: Visit, question: Question) -> None:
             question=question.text,
             choices=question.choices,
         ),
+        visit.trace,
     )
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from agent_graph.events import IssueFound, Waiting
+from agent_graph.events import IssueFound
+from agent_graph.execution.asking import put
 from agent_graph.identity import Digest, RunId, digest, new_id
 from agent_graph.nodes.messages import request_message
 from agent_graph.nodes.plan import waits_for_answer
@@ -79,9 +80,7 @@ def ask(visit: Visit, report: Report) -> None:
         risk=report.risk,
         calls=tuple(call for call in report.calls if visit.deps.store.approvals.grant(visit.run_id, call.digest) is None),
     )
-    asked = visit.deps.store.approvals.ask(visit.lease, request)
-    if asked.id == request.id:
-        visit.trace(Waiting(run_id=visit.run_id, at=now, request=asked.model_dump(mode="json", exclude_defaults=True)))
+    put(visit.deps.store, visit.lease, request, visit.trace)
 
 
 def to_the_gate(visit: Visit, why: str) -> Update:

@@ -9,7 +9,6 @@ that retries are counted once.
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import threading
@@ -23,7 +22,8 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, System
 from agent_graph.errors import PlannerError, UsageError
 from agent_graph.plan import Goal, Plan
 from agent_graph.planners import prompt
-from agent_graph.planners.plan_schema import PlanSchema, Reply, WrongReply, plan_schema
+from agent_graph.planners.plan_schema import PlanSchema, Reply, plan_schema
+from agent_graph.planners.reply import WrongReply, parse_first
 from agent_graph.ports import Answer, GiveUp, PlanningContext, Question, ReplanningContext
 
 Method = Literal["json_schema", "function_calling", "plain"]
@@ -155,8 +155,8 @@ class ChatModelPlanner:
         if self.method != "json_schema":  # in prose, or in a fence; the first object, whole
             text = text[max(0, text.find("{")) :]
         try:
-            document, end = json.JSONDecoder().raw_decode(text)
-        except (ValueError, RecursionError) as error:
+            document, end = parse_first(text)
+        except ValueError as error:
             raise WrongReply([f"the reply is not JSON: {error}"]) from None
         if self.method == "json_schema" and text[end:].strip():
             raise WrongReply([f"there is more after the JSON document: {text[end:].strip()[:100]!r}"])

@@ -14,7 +14,7 @@ from importlib import resources
 from typing import Any
 
 from agent_graph.plan import Criterion, Judge
-from agent_graph.planners.plan_schema import write_references
+from agent_graph.planners.reply import write_references
 from agent_graph.ports import PlanningContext, ReplanningContext, ToolSpec
 from agent_graph.verdicts import StepResult
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from agent_graph.plan import Plan, Step
-from agent_graph.trace.visible import clipped, visible
+from agent_graph.visible import clipped, visible
 
 _STYLES = {
     "succeeded": "fill:#d7f0dc,stroke:#2e7d32,color:#111",

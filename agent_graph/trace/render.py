@@ -21,7 +21,7 @@ from agent_graph.events import (
     StepStarted,
     Waiting,
 )
-from agent_graph.trace.visible import visible, visible_lines
+from agent_graph.visible import visible, visible_lines
 
 
 def when(at: float) -> str:

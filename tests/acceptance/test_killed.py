@@ -18,6 +18,8 @@ from agent_graph import AgentGraph, Absent, Landed, Plan, Policy, Step, ToolCont
 from agent_graph.testing import CrashingTool
 
 LOG = Path("world.log")
+how, kind = sys.argv[1], sys.argv[2]
+HELD = how == "held"      # r1 waits for a file, so that another process has all the time it needs
 KILL = os.environ.get("KILL", "")          # tool:before|after:nth call of this process
 
 def say(line):
@@ -38,6 +40,8 @@ def read(name: str, seconds: float = 0.0) -> str:
     say(f"read {name}")
     crash("read", "before")
     time.sleep(seconds)
+    while HELD and name == "r1" and not Path("go").exists():
+        time.sleep(0.02)
     return name
 
 def _did(ctx: ToolContext, name: str):
@@ -74,9 +78,8 @@ def plan(kind, n=4, seconds=0.0):
 
 agent = AgentGraph([read, probeable, keyed, blind], store="runs.db", policy=Policy.allow_all())
 RUN = "11111111-1111-4111-8111-111111111111"
-how, kind = sys.argv[1], sys.argv[2]
 if __name__ == "__main__":
-    if how == "run":
+    if how in ("run", "held"):
         print(agent.run(plan=plan(kind), run_id=RUN).status, flush=True)
     elif how == "resume":
         run = agent.resume(RUN)
@@ -155,13 +158,16 @@ def test_a_run_killed_again_and_again_ends(place: Path) -> None:
 
 
 def test_a_second_process_is_refused_while_the_first_drives(place: Path) -> None:
-    first = start(place, "slow", "keyed")
-    wait_for(place, "read r1")
-    code, _, err = finish(start(place, "resume", "keyed"))
-    assert code == 1
-    assert "RunBusy" in err
-    assert f"process {first.pid}" in err
-    finish(first)
+    first = start(place, "held", "keyed")
+    try:
+        wait_for(place, "read r1")
+        code, _, err = finish(start(place, "resume", "keyed"))
+        assert code == 1
+        assert "RunBusy" in err
+        assert f"process {first.pid}" in err
+    finally:
+        (place / "go").touch()
+        finish(first)
     counted = effects(place)
     assert {counted[f"keyed r{i}"] for i in range(4)} == {1}
 

@@ -70,22 +70,11 @@ def test_the_module_in_the_docs_is_served_as_it_stands(make_server: Any, tmp_pat
 
 # ── agent-graph studio ────────────────────────────────────────────────────────────────────────────────────────────────
 
-# Until it is registered with the other commands, the test does so itself.
-PROGRAM = """
-import sys
-from agent_graph.cli import main
-from agent_graph.cli.app import app
-from agent_graph.cli.studio_command import studio
-if studio not in [command.callback for command in app.registered_commands]:
-    app.command("studio")(studio)
-sys.exit(main(sys.argv[1:]))
-"""
-
 
 @contextlib.contextmanager
 def studio(folder: Path, *args: str, env: dict[str, str] | None = None) -> Iterator[subprocess.Popen[str]]:
     with subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, "studio", *args],
+        [sys.executable, "-m", "agent_graph", "studio", *args],
         cwd=folder,
         env={**os.environ, **(env or {})},
         stdout=subprocess.PIPE,

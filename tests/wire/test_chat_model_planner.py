@@ -154,6 +154,7 @@ def test_a_spec_that_is_not_known_is_refused(spec: str) -> None:
 
 UNUSABLE = {
     "malformed": (completion('{"reply": {"kind": "plan", "steps": [}'), "not JSON"),
+    "half a character": (completion('{"reply": {"kind": "answer", "text": "\\ud800"}}'), "half a character"),
     "more than one document": (completion(json.dumps(plan_reply(FIND)) * 2), "more after the JSON document"),
     "wrong shape": (completion({"plan": []}), "the document is not"),
     "unknown kind": (completion({"reply": {"kind": "poem"}}), "none of plan, question"),

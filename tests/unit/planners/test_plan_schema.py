@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent_graph.plan import Goal, Plan, Step
-from agent_graph.planners.plan_schema import MAX_PROPERTIES, PlanSchema, WrongReply, plan_schema
+from agent_graph.planners.plan_schema import MAX_PROPERTIES, PlanSchema, plan_schema
+from agent_graph.planners.reply import WrongReply
 from agent_graph.ports import Answer, GiveUp, Question, ToolSpec
 
 GOAL = Goal(text="try")
@@ -194,7 +195,9 @@ def test_what_strict_mode_cannot_say_travels_as_json_text(name: str) -> None:
     assert args_schema(tool)["properties"]["v"]["anyOf"][0]["type"] == "string"
     assert read_args(tool, {"v": '{"a": [1, {"ref": "params.x"}]}'}) == {"v": {"a": [1, {"$ref": "params.x"}]}}
     assert read_args(tool, {"v": {"ref": "params.x"}}) == {"v": {"$ref": "params.x"}}
-    assert "the text is not JSON" in problems(tool, {"v": "{a: 1}"})
+    for bad in ("{a: 1}", "NaN", '"\\ud800"', "[" * 100_000):
+        assert "the text is not JSON" in problems(tool, {"v": bad})
+    assert "there is more after the JSON" in problems(tool, {"v": "1 2"})
 
 
 def test_one_of_several_types_is_read_as_the_one_that_fits() -> None:

@@ -23,7 +23,7 @@ from agent_graph.events import (
     Waiting,
 )
 from agent_graph.trace.render import event_line, seconds, value_lines
-from agent_graph.trace.visible import visible
+from agent_graph.visible import visible
 
 ABOUT: dict[str, Any] = {"run_id": "r", "at": 12.5}
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent_graph.trace.visible import clipped, visible, visible_lines
+from agent_graph.visible import clipped, visible, visible_lines
 
 
 @pytest.mark.parametrize(
