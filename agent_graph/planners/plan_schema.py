@@ -23,10 +23,11 @@ from pydantic import ValidationError
 
 from agent_graph.documents import describe, describe_path
 from agent_graph.plan import Goal, Plan
+from agent_graph.planners.arguments import arguments
+from agent_graph.planners.reply import DEFS, TEXTS, Schema, WrongReply, check, closed_object, parse, problems_of, read_references, short
 from agent_graph.ports import Answer, GiveUp, Question, ToolSpec
 
 Reply = Plan | Question | Answer | GiveUp
-Schema = dict[str, Any]
 
 # https://developers.openai.com/api/docs/guides/structured-outputs, "Supported schemas", as of 2026-02. Beyond them the server refuses the
 # request and names the way out: "use 'strict: false' to opt out of structured outputs". The reply is validated here in either case.
