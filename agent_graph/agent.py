@@ -45,8 +45,8 @@ HOOK_ATTEMPTS = 3
 
 class AgentGraph:
     """
-    ``tools``: functions, ``@tool``s, LangChain tools. ``planner``: a planner, a ``Plan``, a ``Blueprint`` or the path of one; it may be left
-    out when each run brings its ``plan``. ``store``: a path or a store; everything of a run is in it. ``on_waiting``: called with a paused
+    ``tools``: functions, ``@tool``s, LangChain tools. ``planner``: a planner, a ``Plan``, a ``Blueprint`` or the path of one, a chat model,
+    or the spec of one (``openai:MODEL``); it may be left out when each run brings its ``plan``. ``store``: a path or a store; everything of a run is in it. ``on_waiting``: called with a paused
     run, it may return a decision, or None to leave the run paused (under ``arun`` it may be a coroutine function).
 
     Raises UsageError, InvalidDocument or StoreError for parts that cannot work.

@@ -37,7 +37,7 @@ class Recipe(Model):
     """The ticket desk of the bundled tools, where it was named."""
     policy: str | None = None
     planner: str | None = None
-    """The path of a blueprint, or the name of a bundled one."""
+    """The path of a blueprint, the name of a bundled one, or the spec of a model."""
     plan: str | None = None
 
     def metadata(self) -> dict[str, Any]:

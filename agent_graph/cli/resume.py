@@ -28,6 +28,7 @@ from agent_graph.cli.recipe import (
 )
 from agent_graph.errors import AmbiguousDecision, NothingPending, RunBusy, RunFinished, UsageError
 from agent_graph.plan import Plan
+from agent_graph.planners.choose import names_model
 from agent_graph.records import RunRecord
 from agent_graph.runs import read_run
 from agent_graph.state import Run
@@ -198,8 +199,10 @@ def remembered(record: RunRecord, plan: Plan | None, here: Recipe, cwd: str | No
     return kept.model_copy(update=changed)
 
 
-def planner_of(recipe: Recipe, run: Run, record: RunRecord) -> Planner | Plan | None:
-    """Who plans, where there is still something to plan: a blueprint's plan is on record, and fixed."""
+def planner_of(recipe: Recipe, run: Run, record: RunRecord) -> Planner | Plan | str | None:
+    """Who plans, where there is still something to plan: a blueprint's plan is on record, and fixed; a model may make another."""
+    if recipe.planner is not None and names_model(recipe.planner):
+        return recipe.planner
     if run.plan is not None:
         return None
     from agent_graph.planners.blueprint import BlueprintPlanner

@@ -21,6 +21,7 @@ from agent_graph.documents import read_document
 from agent_graph.errors import InvalidPlan, UnknownRun, UsageError
 from agent_graph.identity import RunId, new_id
 from agent_graph.plan import Blueprint, Param, Plan
+from agent_graph.planners.choose import names_model
 from agent_graph.policy.compiler import Rules, compile_plan
 from agent_graph.policy.limits import Limits
 from agent_graph.visible import visible
@@ -30,9 +31,10 @@ from agent_graph.visible import visible
 class Wanted:
     """What is to be run."""
 
-    source: Plan | Blueprint
+    source: Plan | Blueprint | None
+    """None: a chat model plans."""
     named: str
-    """The file, or the name of a bundled blueprint."""
+    """The file, the name of a bundled blueprint, or the spec of a model."""
     goal: str | None
     params: dict[str, Any]
 
@@ -46,7 +48,11 @@ def run(
     plan: Annotated[str | None, typer.Option("--plan", metavar="FILE", help="A plan to run, as YAML or JSON.")] = None,
     planner: Annotated[
         str | None,
-        typer.Option("--planner", metavar="BLUEPRINT", help="Who plans for a goal in words: a blueprint's file or bundled name."),
+        typer.Option(
+            "--planner",
+            metavar="BLUEPRINT|openai:MODEL",
+            help="Who plans for a goal in words: a blueprint's file or bundled name, or a model ($OPENAI_API_KEY, $OPENAI_BASE_URL).",
+        ),
     ] = None,
     policy: PolicyPath = None,
     store: StorePath = str(DEFAULT_PATH),
@@ -63,6 +69,7 @@ def run(
       agent-graph run investigate-metric -p series=ec2_cpu_utilization_825cc2
       agent-graph run deploy.yaml -p host=web-1 --tools ops.py
       agent-graph run "Why is it slow?" --planner investigate-metric -p series=cpu.csv
+      agent-graph run "Why is it slow?" --planner openai:gpt-5-mini --tools ops.py
       agent-graph run --plan plan.yaml --tools my_package.tools:TOOLS
 
     A user's tools and the bundled ones (agent_graph.examples:tools) can be given together.
@@ -77,13 +84,13 @@ def run(
     wanted = read_wanted(what, plan, planner, param)
     recipe = with_tools(recipe_here(tools, policy), wanted)
     registry, rules = load_registry(recipe), load_policy(recipe)
-    check(wanted, Rules(tools=registry.specs, policy=rules, limits=Limits()))
+    if wanted.source is not None:
+        check(wanted, wanted.source, Rules(tools=registry.specs, policy=rules, limits=Limits()))
 
     from agent_graph.agent import AgentGraph
 
-    with AgentGraph(
-        registry, planner=wanted.source if isinstance(wanted.source, Blueprint) else None, policy=rules, store=SqliteStore(store)
-    ) as agent:
+    planner_or_none = wanted.named if wanted.source is None else wanted.source if isinstance(wanted.source, Blueprint) else None
+    with AgentGraph(registry, planner=planner_or_none, policy=rules, store=SqliteStore(store)) as agent:
         refuse_taken(agent.store, new)
         own_plan = wanted.source if isinstance(wanted.source, Plan) else None
         out.about(new, store)
@@ -102,6 +109,12 @@ def read_wanted(what: str | None, plan: str | None, planner: str | None, given: 
     if plan is not None:
         own = inputs.read_plan(plan)
         return Wanted(source=own, named=plan, goal=what, params=inputs.plan_params(given))
+    if planner is not None and names_model(planner):
+        if what is None:
+            raise UsageError(
+                f"{planner} plans for a goal: say what is wanted, as in: agent-graph run 'Why is it slow?' --planner {planner}"
+            )
+        return Wanted(source=None, named=planner, goal=what, params=inputs.plan_params(given))
     if planner is None and what is not None and not inputs.looks_like_file(what) and not inputs.looks_like_name(what):
         raise UsageError(
             "a goal in words needs somebody to plan for it: give --planner BLUEPRINT, or a plan with --plan FILE; "
@@ -112,15 +125,17 @@ def read_wanted(what: str | None, plan: str | None, planner: str | None, given: 
     return Wanted(source=blueprint, named=named, goal=what if planner else None, params=inputs.blueprint_params(blueprint, given))
 
 
-def check(wanted: Wanted, rules: Rules) -> None:
+def check(wanted: Wanted, source: Plan | Blueprint, rules: Rules) -> None:
     """What cannot run is refused before LangGraph is loaded and before there is a store. Raises InvalidPlan."""
-    report = compile_plan(inputs.plan_of(wanted.source, wanted.params), rules, RunId("preview"))
+    report = compile_plan(inputs.plan_of(source, wanted.params), rules, RunId("preview"))
     if not report.valid:
         raise InvalidPlan(report.errors, what=visible(wanted.named))
 
 
 def with_tools(recipe: Recipe, wanted: Wanted) -> Recipe:
     """The bundled tools come with a bundled blueprint, and where no others were given and these are named."""
+    if wanted.source is None:
+        return recipe.model_copy(update={"bundled": not recipe.tools, "planner": wanted.named})
     is_file = Path(wanted.named).is_file()
     used = {step.tool for step in wanted.source.steps if step.tool}
     bundled = not is_file or (not recipe.tools and names_bundled_tools(used))

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from agent_graph.errors import Interrupted
 from agent_graph.events import Note, PlanMade
 from agent_graph.execution.asking import put
 from agent_graph.identity import digest, new_id
@@ -27,7 +26,9 @@ def plan(state: State, visit: Visit) -> Update:
     store = visit.deps.store
     context = PlanningContext(goal=visit.record.goal, tools=visit.deps.tools.specs, answers=store.approvals.answers(visit.run_id))
     try:
-        came: Any = visit.planner.plan(context)  # whatever a planner of the user returns
+        came = visit.think(lambda: visit.planner.plan(context))
+    except Interrupted:
+        raise
     except Exception as error:
         visit.blame("planner_failed", f"the planner {visit.planner.name} failed: {type(error).__name__}: {error}")
         return taken

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from agent_graph.errors import Interrupted
 from agent_graph.events import Replanned
 from agent_graph.nodes.messages import plan_message
 from agent_graph.nodes.plan import outline, put_question
@@ -32,7 +31,9 @@ def replan(state: State, visit: Visit) -> Update:
         replans_left=left,
     )
     try:
-        came: Any = visit.planner.replan(context)  # whatever a planner of the user returns
+        came = visit.think(lambda: visit.planner.replan(context))
+    except Interrupted:
+        raise
     except Exception as error:
         visit.blame("planner_failed", f"the planner {visit.planner.name} failed: {type(error).__name__}: {error}")
         return {}

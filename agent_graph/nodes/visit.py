@@ -6,6 +6,7 @@ A node takes its facts from here and never from the state, so that an older chec
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import itertools
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -16,7 +17,7 @@ from typing import Any
 
 from agent_graph.checkpoints.leases import new_owner
 from agent_graph.deps import DRIVE, Deps
-from agent_graph.errors import UsageError
+from agent_graph.errors import Interrupted, UsageError
 from agent_graph.events import Event
 from agent_graph.execution.context import RunContext
 from agent_graph.execution.results import Results, check_tools
@@ -27,6 +28,7 @@ from agent_graph.policy.dataflow import Dataflow
 from agent_graph.ports import Planner
 from agent_graph.records import Lease, PlanRecord, RunRecord
 from agent_graph.state import State
+from agent_graph.threads import start
 from agent_graph.trace.diagnosis import diagnose
 
 
@@ -100,6 +102,15 @@ class Visit:
             loop=self.loop,
             stop=self.stop,
         )
+
+    def think(self, ask: Callable[[], Any]) -> Any:
+        """What a planner answers. A model may take minutes: a stop does not wait for it, since thinking changes nothing."""
+        thought = start(ask)
+        while not thought.done():
+            if self.stop.is_set():
+                raise Interrupted(f"run {self.run_id} was stopped while its planner was thinking; resume it to go on")
+            concurrent.futures.wait([thought], timeout=0.1)
+        return thought.result()
 
     def check_tools(self) -> None:
         """Raises UsageError when a step that is still to run needs a tool that this agent does not have. Nothing is changed by that."""

@@ -1,1 +1,1 @@
-"""Who decides intent: blueprints (no key needed) and plans made in code."""
+"""Who decides intent: blueprints (no key needed), plans made in code, and chat models."""

@@ -16,6 +16,11 @@ from agent_graph.ports import Planner
 _MODEL = re.compile(r"[a-z][a-z0-9_]+:(?!.*\.(?:ya?ml|json)$).*", re.DOTALL)
 
 
+def names_model(text: str) -> bool:
+    """Whether the text is the spec of a chat model, such as ``openai:gpt-5``, and not the path of a blueprint."""
+    return _MODEL.fullmatch(text) is not None
+
+
 def as_planner(thing: Any) -> Planner:
     """A planner, a chat model or ``openai:MODEL``, a ``Plan``, a ``Blueprint`` or the path of one. Raises UsageError or InvalidDocument."""
     match thing:
@@ -23,7 +28,7 @@ def as_planner(thing: Any) -> Planner:
             return StaticPlanner(thing)
         case Blueprint():
             return BlueprintPlanner(thing)
-        case str() if _MODEL.fullmatch(thing):
+        case str() if names_model(thing):
             from agent_graph.planners.chat_model import planner_of
 
             return planner_of(thing)

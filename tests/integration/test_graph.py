@@ -10,8 +10,10 @@ from typing import Any
 
 from langgraph.types import Command
 
-from agent_graph import AgentGraph, Plan, Step, tool
+from agent_graph import AgentGraph, Plan, Policy, Step, tool
 from agent_graph.errors import RunBusy
+from agent_graph.nodes.execute import execute
+from agent_graph.nodes.visit import entering
 from agent_graph.testing import MemoryStore, ScriptedPlanner
 
 DRAWING = Path(__file__).parents[2] / "docs" / "graph.md"
@@ -88,6 +90,17 @@ def test_a_jump_to_execute_runs_nothing_that_was_not_approved() -> None:
         with contextlib.suppress(RunBusy):
             graph.graph.invoke(Command(goto="execute"), config)
         assert SENT == []
+
+
+def test_a_jump_to_execute_runs_no_plan_that_was_not_validated() -> None:
+    with AgentGraph([send], store=MemoryStore(), policy=Policy.allow_all()) as graph:
+        SENT.clear()
+        run_id = graph._create(plan("a"), None, None, None, None, None)
+        config: Any = {"configurable": {"thread_id": run_id}}
+        with entering(graph.deps, {}, config, lambda _: None) as visit:
+            execute({}, visit)
+        assert SENT == []
+        assert graph.resume(run_id).answer == "sent a"
 
 
 def test_a_state_that_says_done_ends_nothing() -> None:

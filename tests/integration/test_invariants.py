@@ -48,6 +48,24 @@ def test_the_outcome_is_on_disk_before_a_step_that_depends_on_it_is_called(store
     assert seen == [[("a", "intent")], [("a", "done"), ("b", "intent")]]
 
 
+def test_the_outcome_of_a_write_is_on_disk_before_a_read_that_depends_on_it(store_path: Path) -> None:
+    seen: list[Any] = []
+
+    @tool(risk="write", recovery="keyed")
+    def write() -> int:
+        return 1
+
+    @tool(risk="read_only")
+    def read(n: int) -> int:
+        seen.extend(rows(store_path, "SELECT step_id, state FROM effects"))
+        return n
+
+    steps = (Step(id="a", tool="write"), Step(id="b", tool="read", args={"n": {"$ref": "steps.a.output"}}))
+    with AgentGraph([write, read], store=store_path, policy=Policy.allow_all()) as agent:
+        agent.run(plan=Plan(goal="write, then read", steps=steps))
+    assert seen == [("a", "done")]
+
+
 def test_an_approval_is_used_up_in_the_transaction_of_its_intent(store_path: Path) -> None:
     seen: list[Any] = []
 

@@ -14,6 +14,7 @@ import pytest
 from agent_graph import AgentGraph, Approve, Plan, Policy, Step, UsageError, tool
 from agent_graph.errors import InvalidDecision, NothingPending, RunBusy, RunFinished, StoreError, UnknownRun
 from agent_graph.events import Done, PlanMade, RunStarted, StepFinished, StepStarted, Waiting
+from agent_graph.testing import ScriptedPlanner
 
 WHERE: dict[str, Any] = {}
 
@@ -222,6 +223,28 @@ def test_a_second_drive_in_the_same_process_is_refused(tmp_path: Path) -> None:
             graph.cancel(found[0])
         thread.join()
         assert graph.get(found[0]).status == "succeeded"
+
+
+def test_a_stop_does_not_wait_for_a_planner_that_thinks(tmp_path: Path) -> None:
+    thinks = threading.Event()
+
+    def think(_: Any) -> Plan:
+        thinks.set()
+        time.sleep(20)
+        return gated()
+
+    async def main() -> float:
+        task = asyncio.create_task(graph.arun("note"))
+        await asyncio.to_thread(thinks.wait)
+        began = time.monotonic()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        return time.monotonic() - began
+
+    with agent(tmp_path, planner=ScriptedPlanner(think)) as graph:
+        assert asyncio.run(main()) < 5
+        assert [run.status for run in graph.runs()] == ["interrupted"]
 
 
 def test_cancel_ends_a_paused_run_for_good(tmp_path: Path) -> None:

@@ -244,6 +244,23 @@ def test_a_goal_comes_as_a_message_and_plan_question_and_answer_leave_as_message
     assert server.effects()[f"send text of to {name}"] == 1
 
 
+def test_the_buttons_of_agent_chat_ui_as_its_browser_sends_them(desk: Any, server: Any, name: str) -> None:
+    """Each with the checkpoint that was shown: a second press of a button is an answer to an old checkpoint."""
+
+    def press(button: str, command: Any) -> tuple[int, str]:
+        thread = desk.thread()
+        desk.say(thread, input=human(f"send {name} {button}"))
+        shown = desk.threads.get_state(thread)["checkpoint"]
+        for _ in range(2):
+            sent = {"checkpoint_id": shown["checkpoint_id"], "checkpoint_ns": ""}
+            desk.say(thread, input={}, command=command, checkpoint=sent, on_disconnect="cancel")
+        return server.effects()[f"send text of {name} {button}"], desk.status(thread)
+
+    buttons = {"Approve": {"resume": YES}, "Submit rejection": {"resume": NO}, "Mark as Resolved": {"goto": "__end__"}}
+    # "Mark as Resolved" only jumps, which decides nothing: the gate still waits.
+    assert desk.each(press, buttons) == {"Approve": (1, "idle"), "Submit rejection": (0, "idle"), "Mark as Resolved": (0, "interrupted")}
+
+
 def test_agent_inbox_answers_a_question_with_a_text(desk: Any, name: str) -> None:
     thread = desk.ask_for("ask")
     desk.answer(thread, [{"type": "response", "args": name}])
