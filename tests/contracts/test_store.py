@@ -207,7 +207,9 @@ def test_the_newest_run_of_a_thread_is_its_current_one(store: Store, clock: Fake
     current = store.runs.current("t")
     assert current is not None
     assert current.id == "second"
+    assert [run.id for run in store.runs.of_thread("t")] == ["second", "first"]
     assert store.runs.current("elsewhere") is None
+    assert store.runs.of_thread("elsewhere") == []
 
 
 def test_recent_runs_come_newest_first_and_by_status(store: Store, clock: FakeClock) -> None:
