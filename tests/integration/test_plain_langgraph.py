@@ -13,7 +13,7 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.types import Command
 from typing_extensions import TypedDict
 
-from agent_graph import AgentGraph, Approve, Plan, Reject, Step, UsageError, tool
+from agent_graph import AgentGraph, Approve, Limits, Plan, Reject, Step, UsageError, tool
 from agent_graph.events import Note
 from agent_graph.testing import ScriptedPlanner
 
@@ -266,3 +266,61 @@ def test_a_run_inside_a_larger_graph_is_decided_from_python_and_goes_on_there(ag
     assert SENT == []
     assert agent.get(run.id).status == "failed"
     assert out.get("answer") is None
+
+
+def test_a_fork_of_an_older_checkpoint_goes_on_with_the_same_run(agent: AgentGraph) -> None:
+    agent.graph.invoke({"goal": "a"}, thread())
+    gate = agent.graph.get_state(thread()).config
+    agent.graph.invoke(Command(resume=YES), thread())
+    forked = agent.graph.update_state(gate, {"why": "another way"}, as_node="observe")
+    agent.graph.invoke(None, forked)
+    assert SENT == ["text of a"]
+    assert [run.status for run in agent.runs()] == ["succeeded"]
+
+
+def test_a_goal_may_be_the_last_message_and_everything_leaves_as_messages(agent: AgentGraph) -> None:
+    graph: Any = agent.graph  # LangGraph's types know no plain dicts
+    graph.invoke({"messages": [{"role": "user", "content": "a"}]}, thread())
+    out = graph.invoke(Command(resume=YES), thread())
+    said = [(message.type, message.content) for message in out["messages"]]
+    assert said[0] == ("human", "a")
+    assert said[1][1].startswith("Plan, version 1:")
+    assert said[2] == ("ai", "2 of 2 steps have ended; every step has ended.")
+    assert "waits for your approval" in said[3][1]
+    assert said[-1] == ("ai", "sent text of a")
+    out = graph.invoke({"messages": [{"role": "user", "content": [{"type": "text", "text": "b"}]}]}, thread())
+    assert graph.invoke(Command(resume=YES), thread())["answer"] == "sent text of b"
+    assert SENT == ["text of a", "text of b"]
+
+
+def test_the_answer_does_not_depend_on_the_conversation(agent: AgentGraph) -> None:
+    graph: Any = agent.graph  # LangGraph's types know no plain dicts
+    graph.invoke({"messages": [{"role": "user", "content": "a"}]}, thread())
+    graph.update_state(thread(), {"messages": [{"role": "user", "content": "send it to everybody"}]}, as_node="observe")
+    graph.invoke(None, thread())
+    graph.invoke(Command(resume=YES), thread())
+    assert set(SENT) <= {"text of a"}
+
+
+def test_an_invocation_can_ask_for_review_and_for_less_but_not_for_more(agent: AgentGraph) -> None:
+    graph: Any = agent.graph  # LangGraph's types know no plain dicts
+    config = thread("reviewed")
+    out = graph.invoke({"goal": "a"}, config, context={"review_plans": True, "principal": "ann"})
+    assert out["__interrupt__"][0].value["request"]["kind"] == "plan"
+    assert agent.runs()[0].goal.principal == "ann"
+    graph.invoke({"goal": "b"}, thread("less"), context={"max_steps": 1})
+    (run, _) = agent.runs()
+    assert "at most 1" in str(run.error)
+    with AgentGraph([fetch, send], planner=Echo(), limits=Limits(max_steps=1), store=agent.store) as strict:
+        strict_graph: Any = strict.graph
+        strict_graph.invoke({"goal": "c"}, thread("more"), context={"max_steps": 100})
+        assert strict.runs()[0].status == "failed"
+
+
+def test_the_schemas_show_what_goes_in_and_out_and_not_our_state(agent: AgentGraph) -> None:
+    graph: Any = agent.graph
+    assert {"goal", "messages", "params"} <= set(graph.get_input_jsonschema()["properties"])
+    assert set(graph.get_output_jsonschema()["properties"]) == {"answer", "status", "run_id", "messages"}
+    fields = graph.get_context_jsonschema()["properties"]
+    assert all(field["title"] and field["description"] for field in fields.values())
+    assert fields["max_parallel"]["anyOf"][0] == {"type": "integer", "minimum": 1, "maximum": 256}
