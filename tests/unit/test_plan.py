@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from agent_graph.documents import Document
+from agent_graph.documents import Document, _Loader
 from agent_graph.plan import KINDS, RISKS, Blueprint, Goal, Param, Plan, Reference, Step, highest, is_reference, references
 
 
@@ -295,7 +295,9 @@ def test_what_is_written_as_yaml_loads_to_the_same(made: Plan) -> None:
 
 
 class _Plain(yaml.SafeDumper):
-    """Values that stand twice are written twice: aliases are not read."""
+    """Values that stand twice are written twice: aliases are not read. A text that our reader would take for a number is put in quotes."""
+
+    yaml_implicit_resolvers = _Loader.yaml_implicit_resolvers
 
     def ignore_aliases(self, _: Any) -> bool:
         return True
