@@ -88,6 +88,10 @@ StepStatus = Literal["succeeded", "failed", "blocked", "needs_clarification", "i
 """
 
 
+CONDITION_FALSE = "condition_false"
+"""Why a step was skipped by its own ``when``; the only skip that a replan leaves as it is."""
+
+
 class Failure(Model):
     """Why a step did not succeed."""
 

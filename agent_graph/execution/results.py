@@ -13,10 +13,7 @@ from agent_graph.policy.dataflow import Dataflow
 from agent_graph.policy.expressions import ExpressionError, evaluate, steps_read
 from agent_graph.ports import Store
 from agent_graph.records import Standing
-from agent_graph.verdicts import StepResult, StepStatus
-
-CONDITION_FALSE = "condition_false"
-"""Why a step was skipped by its own ``when``; the only skip that a replan leaves as it is."""
+from agent_graph.verdicts import CONDITION_FALSE, StepResult, StepStatus
 
 ENDED: frozenset[StepStatus] = frozenset({"succeeded", "failed", "blocked", "skipped"})
 

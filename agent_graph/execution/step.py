@@ -19,7 +19,7 @@ from agent_graph.execution.judging import Judging, describe
 from agent_graph.execution.outcome import NothingHappened, Outcome, Prepared, Raised, Reply, Returned, TimedOut, Waits
 from agent_graph.execution.recovery import Recovery
 from agent_graph.execution.references import MissingOutput, ReferenceError_, resolve
-from agent_graph.execution.results import CONDITION_FALSE, Results
+from agent_graph.execution.results import Results
 from agent_graph.identity import StepId, call_digest, digest, effect_key
 from agent_graph.plan import Reference, Step, references
 from agent_graph.policy.expressions import ExpressionError, evaluate, steps_read
@@ -27,6 +27,7 @@ from agent_graph.policy.schemas import mismatches
 from agent_graph.records import Effect, Intent
 from agent_graph.tools.tool import ToolContext
 from agent_graph.verdicts import (
+    CONDITION_FALSE,
     Absent,
     Allow,
     Ask,

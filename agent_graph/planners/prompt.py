@@ -16,7 +16,7 @@ from typing import Any
 from agent_graph.plan import Criterion, Judge
 from agent_graph.planners.reply import write_references
 from agent_graph.ports import PlanningContext, ReplanningContext, ToolSpec
-from agent_graph.verdicts import StepResult
+from agent_graph.verdicts import CONDITION_FALSE, StepResult
 
 VERSION = "v1"
 """Of the files in ``prompts/``. A changed wording is a new version."""
@@ -77,7 +77,7 @@ def is_frozen(result: StepResult | None) -> bool:
     if result is None:
         return False
     return result.status == "succeeded" or (
-        result.status == "skipped" and result.error is not None and result.error.code == "condition_false"
+        result.status == "skipped" and result.error is not None and result.error.code == CONDITION_FALSE
     )
 
 

@@ -9,13 +9,13 @@ import pytest
 
 from agent_graph.checkpoints.leases import new_owner
 from agent_graph.execution.references import MissingOutput
-from agent_graph.execution.results import CONDITION_FALSE, Results
+from agent_graph.execution.results import Results
 from agent_graph.identity import EffectKey, RunId
 from agent_graph.plan import Goal, Plan
 from agent_graph.policy.dataflow import Dataflow
 from agent_graph.records import Lease, Standing
 from agent_graph.testing import MemoryStore
-from agent_graph.verdicts import Failure, StepResult
+from agent_graph.verdicts import CONDITION_FALSE, Failure, StepResult
 
 RUN = RunId("run-1")
 
