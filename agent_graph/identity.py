@@ -19,6 +19,14 @@ def canonical(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
+def check_writable(value: Any) -> None:
+    """Raises ValueError for text that no file can hold: half a character, as it comes from a cut or wrongly decoded text."""
+    try:
+        json.dumps(value, ensure_ascii=False, default=str).encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"it holds half a character ({error.object[error.start]!r}), which cannot be stored; take it out") from None
+
+
 def digest(value: Any) -> Digest:
     """SHA-256 of the canonical JSON, 64 hex digits."""
     return Digest(hashlib.sha256(canonical(value).encode("utf-8", "surrogatepass")).hexdigest())

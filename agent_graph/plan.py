@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, StringConstraints, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, StringConstraints, ValidationError, model_validator
 
 from agent_graph.display import plan_html
-from agent_graph.identity import Digest, digest
+from agent_graph.errors import UsageError
+from agent_graph.identity import Digest, check_writable, digest
 
 Risk = Literal["read_only", "write", "external_communication", "money", "permission_change", "deletion", "compliance"]
 """What a call can do to the world. Only ``read_only`` calls run without a person by default."""
@@ -76,9 +77,21 @@ class Goal(Model):
     principal: str | None = None
     """For whom the run acts."""
 
+    @model_validator(mode="after")
+    def _can_be_stored(self) -> Goal:
+        check_writable([self.text, self.params, self.constraints, self.principal])
+        return self
+
     @classmethod
     def of(cls, goal: str | Goal | Mapping[str, Any]) -> Goal:
-        return goal if isinstance(goal, Goal) else cls(text=goal) if isinstance(goal, str) else cls.model_validate(goal)
+        """Raises UsageError for what cannot be a goal."""
+        if isinstance(goal, Goal):
+            return goal
+        try:
+            return cls(text=goal) if isinstance(goal, str) else cls.model_validate(goal)
+        except ValidationError as error:
+            wrong = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors(include_url=False))
+            raise UsageError(f"this cannot be a goal: {wrong}") from None
 
 
 _REFERENCE = re.compile(r"(?:steps\.(?P<step>[A-Za-z_]\w*)\.output(?P<rest>(?:\..+|\[.*)?)|params\.(?P<param>[A-Za-z_]\w*))", re.DOTALL)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, JsonValue
+from pydantic import Field, JsonValue, model_validator
 
-from agent_graph.identity import Digest
+from agent_graph.identity import Digest, check_writable
 from agent_graph.plan import Model, Plan, Recovery, Risk
 
 # ── policy ────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -235,6 +235,11 @@ def _short(value: Any, most: int = 120) -> str:
 class _Decision(Model):
     by: str | None = None
     """Who decided, as the host application knows them."""
+
+    @model_validator(mode="after")
+    def _can_be_stored(self) -> Self:
+        check_writable([value for value in vars(self).values() if not isinstance(value, Plan)])
+        return self
 
 
 class Approve(_Decision):

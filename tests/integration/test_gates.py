@@ -304,3 +304,8 @@ def test_an_expired_yes_is_asked_again(world: World, tmp_path: Path) -> None:
         assert (again.status, world.sent) == ("paused", [])
         assert again.requests[0].id != run.requests[0].id
         assert graph.resume(again, Approve()).status == "succeeded"
+
+
+def test_an_answer_with_half_a_character_is_refused_with_words() -> None:
+    with pytest.raises(ValueError, match="half a character"):
+        Respond(text="yes \ud83d")

@@ -272,6 +272,8 @@ def test_what_is_wrong_is_said(tmp_path: Path) -> None:
             graph.run("do something")
     with agent(tmp_path, planner=_Nothing()) as graph, pytest.raises(UsageError, match="what is wanted"):
         graph.run()
+    with agent(tmp_path, planner=_Nothing()) as graph, pytest.raises(UsageError, match="cannot be a goal"):
+        graph.run("half \ud800 a character")
 
 
 class _Nothing:

@@ -361,3 +361,9 @@ def test_the_schema_of_the_parameters_says_all_that_is_declared() -> None:
         "required": ["who"],
         "additionalProperties": False,
     }
+
+
+def test_a_goal_with_half_a_character_is_refused_with_words() -> None:
+    for wrong in ({"text": "tell \ud800"}, {"text": "tell", "params": {"to": ["\udfff"]}}):
+        with pytest.raises(ValidationError, match=r"half a character|unicode"):
+            Goal.model_validate(wrong)
