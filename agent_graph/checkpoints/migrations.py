@@ -121,6 +121,16 @@ MIGRATIONS = (
         ) WITHOUT ROWID;
         """,
     ),
+    Migration(
+        2,
+        "m002_cancel_undo_left_behind",
+        """
+        ALTER TABLE runs ADD COLUMN cancel_asked REAL;
+        ALTER TABLE runs ADD COLUMN cancel_by TEXT;
+        ALTER TABLE effects ADD COLUMN undo TEXT;
+        ALTER TABLE effects ADD COLUMN left_by TEXT;
+        """,
+    ),
 )
 
 LATEST = MIGRATIONS[-1].number
