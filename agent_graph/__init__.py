@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from agent_graph.ports import Answer, GiveUp, Planner, PlanningContext, Question, ReplanningContext
     from agent_graph.state import Run
     from agent_graph.tools.tool import Tool, ToolContext, tool
-    from agent_graph.verdicts import Absent, Approve, Edit, Issue, Landed, Reject, Request, Resolve, Respond, StepResult, Unknown
+    from agent_graph.verdicts import Absent, Approve, Edit, Issue, Landed, Reject, Request, Resolve, Respond, StepResult, Undo, Unknown
 
 _HOMES = {
     "agent_graph.agent": ("AgentGraph",),
@@ -39,6 +39,7 @@ _HOMES = {
         "Resolve",
         "Respond",
         "StepResult",
+        "Undo",
         "Unknown",
     ),
 }
@@ -76,6 +77,7 @@ __all__ = [
     "StepResult",
     "Tool",
     "ToolContext",
+    "Undo",
     "Unknown",
     "UsageError",
     "tool",

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
+from agent_graph.cancellation import WAIT, cancel, end_if_asked
 from agent_graph.checkpoints.leases import new_owner
 from agent_graph.checkpoints.store import DEFAULT_PATH, SqliteStore
 from agent_graph.decisions import Decisions, address, check
 from agent_graph.deps import Deps
 from agent_graph.driver import Driver
 from agent_graph.errors import InvalidDecision, InvalidPlan, RunFinished, UsageError
-from agent_graph.events import Event
+from agent_graph.events import Event, Note
 from agent_graph.execution.results import Results, check_tools
 from agent_graph.graph import Graph, build_graph
 from agent_graph.identity import RunId, new_id
@@ -29,12 +31,11 @@ from agent_graph.policy.dataflow import Dataflow
 from agent_graph.policy.limits import Limits
 from agent_graph.policy.rules import Policy
 from agent_graph.ports import Clock, Planner, PlanningContext, Store, SystemClock
-from agent_graph.records import RunRecord
+from agent_graph.records import Owner, RunRecord
 from agent_graph.runs import read_run
 from agent_graph.state import Run, RunStatus
 from agent_graph.threads import on_own_thread
 from agent_graph.tools.registry import ToolRegistry
-from agent_graph.trace.diagnosis import diagnose
 from agent_graph.verdicts import Edit, Request
 
 OnWaiting = Callable[[Run], Any]
@@ -110,7 +111,7 @@ class AgentGraph:
         """Drive a new run until it has ended or waits for a person.
 
         ``goal`` may also be a ``Plan``. Raises InvalidPlan (with all issues, and before a run exists) when a plan that was handed in, or a blueprint's, cannot run;
-        UsageError for parameters that do not fit; KeyboardInterrupt after Ctrl-C, with the run left resumable.
+        UsageError for parameters that do not fit; KeyboardInterrupt after Ctrl-C and Interrupted after ``stop``, with the run left resumable.
         """
         return self._to_the_end(self._create(goal, params, plan, run_id, principal, metadata))
 
@@ -159,38 +160,76 @@ class AgentGraph:
 
     # ── going on ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def resume(self, run: str | Run, decision: Decisions = None, *, by: str | None = None) -> Run:
+    def resume(self, run: str | Run, decision: Decisions = None, *, by: str | None = None, takeover: bool | Owner = False) -> Run:
         """Go on with a run: with decisions about what waits, or without one after its process died.
 
         A bare decision is taken when exactly one request waits, or, for the ``Run`` that was shown, for all that it showed. ``by`` names
         who decided. The decision is on disk before the run goes on, in this process or any other.
 
-        Raises UnknownRun, RunFinished, NothingPending, AmbiguousDecision (naming the ids), InvalidDecision, DecisionConflict, and RunBusy
-        when another process drives the run (a decision is recorded all the same, and that process finds it).
-        """
-        return self._to_the_end(self._decide(run, decision, by))
+        ``takeover``: when another process of this machine drives the run, for example one that hangs, kill that process first, with every
+        other run that it drives. An ``Owner`` (``agent.store.leases.holder(run_id)``): only if it is still that one.
 
-    async def aresume(self, run: str | Run, decision: Decisions = None, *, by: str | None = None) -> Run:
+        Raises UnknownRun, RunFinished, NothingPending, AmbiguousDecision (naming the ids), InvalidDecision, DecisionConflict, and RunBusy
+        when another process drives the run (a decision is recorded all the same, and that process finds it), or cannot be taken over from;
+        Interrupted after ``stop``, and LeaseLost when another process takes the run over.
+        """
+        return self._to_the_end(self._decide(run, decision, by, takeover))
+
+    async def aresume(self, run: str | Run, decision: Decisions = None, *, by: str | None = None, takeover: bool | Owner = False) -> Run:
         """As ``resume``, for async callers."""
-        run_id = await on_own_thread(self._decide, run, decision, by)
+        run_id = await on_own_thread(self._decide, run, decision, by, takeover)
         return await self._to_the_end_async(run_id)
 
-    def stream_resume(self, run: str | Run, decision: Decisions = None, *, by: str | None = None) -> Iterator[Event]:
+    def stream_resume(
+        self, run: str | Run, decision: Decisions = None, *, by: str | None = None, takeover: bool | Owner = False
+    ) -> Iterator[Event]:
         """As ``resume``, event by event."""
-        return self._driver.drive(self._decide(run, decision, by))
+        return self._driver.drive(self._decide(run, decision, by, takeover))
 
-    async def astream_resume(self, run: str | Run, decision: Decisions = None, *, by: str | None = None) -> AsyncIterator[Event]:
+    async def astream_resume(
+        self, run: str | Run, decision: Decisions = None, *, by: str | None = None, takeover: bool | Owner = False
+    ) -> AsyncIterator[Event]:
         """As ``aresume``, event by event."""
-        run_id = await on_own_thread(self._decide, run, decision, by)
+        run_id = await on_own_thread(self._decide, run, decision, by, takeover)
         async with contextlib.aclosing(self._driver.adrive(run_id)) as events:
             async for event in events:
                 yield event
+
+    # ── stopping ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def cancel(self, run_id: str, *, by: str | None = None, wait: float = WAIT, takeover: bool | Owner = False) -> Run:
+        """End a run for good; it cannot be resumed. What was done stays done, and ``open_effects`` says what has no known outcome.
+
+        A run that another process or thread drives begins no effect any more; its driver lets the calls in flight end, records them and
+        ends it, which is waited for ``wait`` seconds. ``takeover`` as for ``resume``. Cancelling again waits again. Where the run came to
+        another end meanwhile, that one is returned.
+
+        Raises UnknownRun, RunFinished, and RunBusy when the run is still driven after the wait; that it is to end stays on record.
+        """
+        found = self.store.runs.find(run_id)
+        seen = self._seen(found, takeover)
+        return read_run(self.store, cancel(self.store, self.clock, found, by, wait, seen).id)
+
+    def stop(self, wait: float = 0.0) -> tuple[str, ...]:
+        """Stop whatever this agent drives in this process, between calls, and begin nothing more: for a server that is shut down.
+
+        Calls in flight end and are recorded. Whoever waits in ``run``, ``resume``, a stream or ``graph.invoke`` gets Interrupted, and any
+        process can resume those runs. May be called from any thread and from a signal handler; a stopped agent stays stopped. Returns the
+        runs that were still under way after ``wait`` seconds.
+        """
+        self.deps.stops.stop()
+        until = time.monotonic() + wait
+        while self.deps.stops.left() and (left := until - time.monotonic()) > 0:
+            time.sleep(min(0.02, left))
+        return self.deps.stops.left()
 
     # ── looking ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def get(self, run_id: str) -> Run:
         """The run as it stands. The beginning of an id is enough. Raises UnknownRun."""
-        return read_run(self.store, self.store.runs.find(run_id))
+        found = self.store.runs.find(run_id)
+        end_if_asked(self.store, self.clock, found)  # the driver that was to end it died
+        return read_run(self.store, found)
 
     def runs(self, status: RunStatus | None = None, limit: int = 100) -> list[Run]:
         """Runs, newest first, without their results."""
@@ -200,18 +239,6 @@ class AgentGraph:
     def trace(self, run_id: str) -> list[Event]:
         """Everything that was recorded of the run, oldest first. A step's start is streamed and not kept; its result has it."""
         return self.store.events.of(self.store.runs.find(run_id))
-
-    def cancel(self, run_id: str) -> Run:
-        """End a run that nobody drives; it cannot be resumed. Raises RunFinished, or RunBusy naming who drives it."""
-        record = self._record(run_id)
-        if record.finished:
-            raise RunFinished(f"run {record.id} has ended already: {record.status}")
-        lease = self.store.leases.acquire(record.id, new_owner())
-        try:
-            self.store.runs.finish(lease, "cancelled", error=diagnose("cancelled", "the run was cancelled"))
-        finally:
-            self.store.leases.release(lease)
-        return read_run(self.store, record.id)
 
     def validate(self, plan: Plan) -> None:
         """Raises InvalidPlan with everything that is wrong with the plan."""
@@ -263,26 +290,44 @@ class AgentGraph:
         run_id = run.id if isinstance(run, Run) else self.store.runs.find(run)
         return self.store.runs.get(run_id)
 
-    def _decide(self, run: str | Run, decision: Decisions, by: str | None) -> RunId:
+    def _decide(self, run: str | Run, decision: Decisions, by: str | None, takeover: bool | Owner = False) -> RunId:
         """Record decisions, before anything wakes. All or none."""
         record = self._record(run)
-        if record.finished:
-            raise RunFinished(
-                f"run {record.id} has ended ({record.status}); there is nothing to resume. Look at it with: agent-graph show {record.id}"
-            )
+        seen = self._seen(record.id, takeover)
+        self._refuse_ended(record)
         current = self.store.runs.plan(record.id)
         if current is not None and current.verdict == "valid":
             check_tools(
                 record.id, current.plan, self.tools, lambda: Results(self.store, record.id, current.plan, Dataflow.of(current.plan))
             )
-        if decision is None:
-            return record.id
-        waiting = self.store.approvals.open(record.id)
-        decisions = address(record.id, decision, waiting, run.requests if isinstance(run, Run) else None)
-        for edit, request in check(decisions, waiting):
-            self._try_edit(record, edit, request)
-        self.store.approvals.decide(record.id, decisions, by)
+        decisions = {}
+        if decision is not None:
+            waiting = self.store.approvals.open(record.id)
+            decisions = address(record.id, decision, waiting, run.requests if isinstance(run, Run) else None)
+            for edit, request in check(decisions, waiting):
+                self._try_edit(record, edit, request)
+        if seen is not None and self.store.leases.evict(record.id, seen):
+            self.store.events.add(Note(run_id=record.id, at=self.clock.now(), message=f"taken over from {seen}, which was killed"))
+        if decision is not None:
+            self.store.approvals.decide(record.id, decisions, by)
         return record.id
+
+    def _seen(self, run_id: RunId, takeover: bool | Owner) -> Owner | None:
+        """Who is to be ended first, if anybody drives the run."""
+        return takeover if isinstance(takeover, Owner) else self.store.leases.holder(run_id) if takeover else None
+
+    def _refuse_ended(self, record: RunRecord) -> None:
+        if record.cancel_asked is not None and not record.finished:
+            if not end_if_asked(self.store, self.clock, record.id):
+                raise RunFinished(
+                    f"run {record.id} was cancelled by {record.cancel_by or 'somebody'} and ends after the calls in flight; "
+                    f"there is nothing to resume. Look at it with: agent-graph show {record.id}"
+                )
+            record = self.store.runs.get(record.id)
+        if record.finished:
+            raise RunFinished(
+                f"run {record.id} has ended ({record.status}); there is nothing to resume. Look at it with: agent-graph show {record.id}"
+            )
 
     def _try_edit(self, record: RunRecord, edit: Edit, request: Request) -> None:
         current = self.store.runs.plan(record.id)

@@ -10,6 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agent_graph.events import Event
+from agent_graph.execution.isolation import Workers
+from agent_graph.execution.slots import Slots
+from agent_graph.execution.stops import Stops
 from agent_graph.identity import RunId, new_id
 from agent_graph.policy.compiler import Rules
 from agent_graph.ports import Clock, Planner, Store, SystemClock
@@ -40,11 +43,17 @@ class Deps:
     clock: Clock = field(default_factory=SystemClock)
     drives: dict[str, Drive] = field(default_factory=dict)
     """Drives of this process that are under way, by id."""
+    stops: Stops = field(default_factory=Stops)
+    """How drives, and nodes that a foreign runner drives, are told to stop."""
     stopping: dict[str, Future[Any]] = field(default_factory=dict)
     """By thread: a node that a foreign runner cancelled and that still records its calls in flight. LangGraph's server starts the thread's
     next drive at once, which waits for it."""
     principal: str | None = None
     """For whom a run acts that a foreign runner begins."""
+    slots: Slots = field(default_factory=Slots)
+    """Calls that are being made by all runs of this agent, by tool."""
+    workers: Workers = field(default_factory=Workers)
+    """Worker processes, for tools that want one."""
     planners: dict[RunId, Planner] = field(default_factory=dict)
     """Planners of runs that were started with a plan of their own."""
 

@@ -85,13 +85,14 @@ class Driver:
                 f"run {run_id} is part of a larger graph; decisions are on record, and that graph goes on with: "
                 f"graph.invoke(Command(resume=…), {{'configurable': {{'thread_id': {record.thread_id!r}}}}})"
             )
-        drive = Drive(lease=store.leases.acquire(run_id, new_owner()), emit=emit, loop=loop, stop=stop)
-        self._deps.drives[drive.id] = drive
-        try:
-            self._invoke(drive, record)
-        finally:
-            self._deps.drives.pop(drive.id, None)
-            store.leases.release(drive.lease)
+        with self._deps.stops.until_stopped(run_id, stop):
+            drive = Drive(lease=store.leases.acquire(run_id, new_owner()), emit=emit, loop=loop, stop=stop)
+            self._deps.drives[drive.id] = drive
+            try:
+                self._invoke(drive, record)
+            finally:
+                self._deps.drives.pop(drive.id, None)
+                store.leases.release(drive.lease)
 
     def _invoke(self, drive: Drive, record: RunRecord) -> None:
         store, graph = self._deps.store, self._graph()

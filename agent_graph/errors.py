@@ -19,6 +19,7 @@
     │   ├── LeaseLost              another driver took over; this one must stop
     │   └── ApprovalMissing        an effect was about to begin without a grant; it was not called
     ├── Interrupted                the operator stopped the run; it can be resumed
+    ├── CancelAsked                the run is to end: no effect begins any more
     └── NotDone                    raised BY a tool: the effect certainly did not happen
 
 A message says what happened, to what, and what to do now.
@@ -113,6 +114,10 @@ class ApprovalMissing(StoreError):
 
 class Interrupted(AgentGraphError):
     """The operator stopped the run between calls. What was in flight is recorded; the run can be resumed."""
+
+
+class CancelAsked(AgentGraphError):
+    """Somebody cancelled the run, so no effect of it begins any more. The effect that was about to was not called."""
 
 
 class NotDone(AgentGraphError):

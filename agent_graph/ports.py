@@ -5,14 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from agent_graph.events import Event
 from agent_graph.identity import Digest, EffectKey, RequestId, RunId
 from agent_graph.plan import Goal, Plan, Recovery, Risk
 from agent_graph.records import ApprovalRecord, Effect, EffectState, Intent, Lease, Owner, PlanRecord, RunRecord, Standing
 from agent_graph.state import StoredStatus
-from agent_graph.verdicts import Call, Decision, Diagnosis, Failure, Issue, Observation, Report, Request, StepResult
+from agent_graph.verdicts import Call, Decision, Diagnosis, Failure, Issue, LandedEffect, Observation, Report, Request, StepResult, Undo
 
 if TYPE_CHECKING:
     from langgraph.checkpoint.base import BaseCheckpointSaver
@@ -38,6 +38,9 @@ class SystemClock:
         return time.monotonic()
 
 
+Isolation = Literal["thread", "process"]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolSpec:
     """What planners and checks may know of a tool: everything but how to call it."""
@@ -56,8 +59,12 @@ class ToolSpec:
     """Seconds that one call may take, unless its step says otherwise."""
     settle: float = 0.0
     """Seconds after the deadline during which a begun effect may still land; a probe's ``Absent`` counts only after them."""
-    parallel: bool = False
-    """Whether calls that change something may overlap. Reads always may."""
+    parallel: bool | int = False
+    """Whether calls that change something may overlap, or how many of them. Reads may, up to the number."""
+    rate: float | None = None
+    """Calls per second at most."""
+    isolation: Isolation = "thread"
+    """Where a sync call is made. A worker process can be killed at the deadline, a thread cannot."""
     digest: str = ""
     """Of name, schemas, risk and recovery: an approval is bound to it."""
 
@@ -65,6 +72,13 @@ class ToolSpec:
     def changes(self) -> bool:
         """Whether a call can change something."""
         return self.risk != "read_only"
+
+    @property
+    def at_once(self) -> int | None:
+        """How many calls may be made side by side; None: any number."""
+        if self.parallel is True:
+            return None
+        return self.parallel or (1 if self.changes else None)
 
 
 # ── the store; tests/contracts/test_store.py is its contract ──────────────────────────────────────────────────────────
@@ -90,6 +104,7 @@ class RunStore(Protocol):
     def set_status(self, lease: Lease, status: StoredStatus, observation: Observation | None = None) -> None: ...
     def blame(self, lease: Lease, error: Diagnosis) -> None: ...
     def finish(self, lease: Lease, status: StoredStatus, *, answer: Any = None, error: Diagnosis | None = None) -> None: ...
+    def ask_cancel(self, run_id: RunId, by: str | None = None) -> RunRecord: ...
     def add_plan(self, lease: Lease, plan: Plan) -> None: ...
     def judge_plan(self, lease: Lease, version: int, report: Report) -> None: ...
     def plan(self, run_id: RunId, version: int | None = None) -> PlanRecord | None: ...
@@ -109,7 +124,11 @@ class LedgerStore(Protocol):
         args: dict[str, Any] | None = None,
         risk: str | None = None,
         durable: bool,
+        left: Owner | None = None,
+        undo: Undo | None = None,
     ) -> None: ...
+    def came_back(self, key: EffectKey) -> None: ...
+    def landed(self, run_id: RunId) -> list[LandedEffect]: ...
     def not_done(self, lease: Lease, key: EffectKey, failure: Failure) -> None: ...
     def reopen(self, lease: Lease, key: EffectKey) -> None: ...
     def standings(self, run_id: RunId) -> dict[str, Standing]: ...
@@ -149,6 +168,9 @@ class LeaseStore(Protocol):
     def renew(self, lease: Lease) -> None: ...
     def release(self, lease: Lease) -> None: ...
     def holder(self, run_id: RunId) -> Owner | None: ...
+    def check(self, lease: Lease) -> None: ...
+    def driven_by(self, owner: Owner) -> list[RunId]: ...
+    def evict(self, run_id: RunId, seen: Owner) -> bool: ...
 
 
 class EventStore(Protocol):

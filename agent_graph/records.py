@@ -27,6 +27,8 @@ class Owner:
     """When the process started, in seconds since the machine did; tells a reused pid apart, whatever the clock is set to."""
     drive: str
     """Two drives in one process are two."""
+    since: float = 0.0
+    """When this drive began, counted like ``started``."""
 
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host.split('/')[0]}"
@@ -57,6 +59,9 @@ class RunRecord:
     answer: Any = None
     observation: Observation | None = None
     error: Diagnosis | None = None
+    cancel_asked: float | None = None
+    """Since then no effect begins; whoever drives the run ends it."""
+    cancel_by: str | None = None
 
     @property
     def finished(self) -> bool:
@@ -112,6 +117,8 @@ class Effect(Intent):
     status: StepStatus | None
     attempt: int
     approval_id: RequestId | None
+    left: Owner | None = None
+    """The process in which the call, given up at its deadline, still runs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -77,6 +77,44 @@ class Unknown:
 
 Probed = Landed | Absent | Unknown
 
+# ── taking back ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Undo(Model):
+    """The call that takes an effect back: proposed to a person, never made by itself."""
+
+    tool: str
+    """A registered tool."""
+    args: dict[str, JsonValue] = {}
+
+
+class LandedEffect(Model):
+    """An effect of a run that happened, and what would take it back."""
+
+    step_id: str
+    tool: str
+    args: dict[str, JsonValue]
+    risk: Risk
+    finished: float
+    """Seconds since the epoch, UTC."""
+    undo: Undo | None = None
+    """None: the tool declares none."""
+
+
+class OpenEffect(Model):
+    """An effect that was begun and whose outcome is not known: its call is in flight, was cut off, or ended without a reply to trust."""
+
+    step_id: str
+    tool: str
+    args: dict[str, JsonValue]
+    """What was sent."""
+    key: str
+    """The idempotency key that was sent along."""
+    attempt: int
+    started: float
+    """When it was sent last, in seconds since the epoch, UTC."""
+
+
 # ── results ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 StepStatus = Literal["succeeded", "failed", "blocked", "needs_clarification", "in_doubt", "skipped"]
@@ -200,6 +238,8 @@ class Request(Model):
     idempotency_key: str | None = None
     sent_at: float | None = None
     """kind ``in_doubt``: when the call was begun."""
+    left_running: str | None = None
+    """kind ``in_doubt``: the process in which the call, given up at its deadline, still runs. Until it ends, nobody can say ``absent``."""
     problem: str | None = None
     """What was wrong with the last answer, when it is asked again."""
 
@@ -213,6 +253,11 @@ class Request(Model):
                 return ("resolve",)
             case "question":
                 return ("respond", "reject") if self.question is not None and not self.choices_are_verbs else ("approve", "reject")
+
+    @property
+    def outcomes(self) -> tuple[Literal["landed", "absent"], ...]:
+        """What may be said of an effect in doubt. While its call still runs, nobody can know that it will not happen."""
+        return ("landed",) if self.left_running else ("landed", "absent")
 
     @property
     def choices_are_verbs(self) -> bool:

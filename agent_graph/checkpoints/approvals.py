@@ -15,7 +15,8 @@ from pydantic import TypeAdapter
 
 from agent_graph.checkpoints.database import Database
 from agent_graph.checkpoints.leases import check_fence
-from agent_graph.errors import DecisionConflict, NothingPending
+from agent_graph.checkpoints.ledger import still_runs
+from agent_graph.errors import DecisionConflict, InvalidDecision, NothingPending
 from agent_graph.identity import Digest, RequestId, RunId, new_id
 from agent_graph.ports import Clock
 from agent_graph.records import ApprovalRecord, Lease
@@ -69,7 +70,14 @@ class Approvals:
         rows = self._database.rows(
             f"SELECT request FROM approvals WHERE run_id = :run AND {_OPEN} ORDER BY asked, id", {"run": run_id, "now": self._clock.now()}
         )
-        return [Request.model_validate_json(row["request"]) for row in rows]
+        return [self._with_what_still_runs(Request.model_validate_json(row["request"])) for row in rows]
+
+    def _with_what_still_runs(self, request: Request) -> Request:
+        if request.kind != "in_doubt" or request.idempotency_key is None:
+            return request
+        row = self._database.row("SELECT left_by, deadline FROM effects WHERE key = ?", (request.idempotency_key,))
+        owner = still_runs(row["left_by"], row["deadline"], self._clock.now()) if row is not None else None
+        return request if owner is None else request.model_copy(update={"left_running": str(owner)})
 
     def waiting(self) -> dict[RunId, int]:
         """How many requests wait, by run, over the whole store."""
@@ -96,7 +104,8 @@ class Approvals:
     def decide(self, run_id: RunId, decisions: Mapping[str, Decision], by: str | None = None) -> None:
         """Record decisions, all or none. Needs no lease: a person may decide while the run goes on elsewhere.
 
-        Raises DecisionConflict when one of them was decided before, and NothingPending when one is not there any more.
+        Raises DecisionConflict when one of them was decided before, NothingPending when one is not there any more, and InvalidDecision for an
+        ``absent`` while the call that it is about still runs.
         """
         now = self._clock.now()
 
@@ -104,6 +113,8 @@ class Approvals:
             for request_id, decision in decisions.items():
                 row = connection.execute("SELECT * FROM approvals WHERE id = ? AND run_id = ?", (request_id, run_id)).fetchone()
                 _may_be_decided(row, request_id, now)
+                if decision.type == "resolve" and decision.outcome == "absent":
+                    _refuse_absent_while_it_runs(connection, Request.model_validate_json(row["request"]), now)
                 connection.execute(
                     "UPDATE approvals SET verdict = ?, decision = ?, by = ?, decided = ? WHERE id = ?",
                     (decision.type, decision.model_dump_json(exclude_defaults=False), decision.by or by, now, request_id),
@@ -260,6 +271,16 @@ def _may_be_decided(row: sqlite3.Row | None, request_id: str, now: float) -> Non
         )
     if row["expires"] is not None and row["expires"] <= now:
         raise NothingPending(f"request {request_id} has expired; resume the run without a decision and it is asked again")
+
+
+def _refuse_absent_while_it_runs(connection: sqlite3.Connection, request: Request, now: float) -> None:
+    row = connection.execute("SELECT left_by, deadline FROM effects WHERE key = ?", (request.idempotency_key,)).fetchone()
+    owner = still_runs(row["left_by"], row["deadline"], now) if row is not None else None
+    if owner is not None:
+        raise InvalidDecision(
+            f"the call of {request.tool} was given up at its deadline, but still runs in {owner}, so it may yet happen: "
+            "wait until it ends, or end that process, then say 'absent'"
+        )
 
 
 def _record(row: sqlite3.Row) -> ApprovalRecord:

@@ -6,24 +6,21 @@ a clock that jumps changes nothing. Only for an owner on another machine, which 
 
 from __future__ import annotations
 
-import functools
 import json
 import os
-import platform
 import sqlite3
-from dataclasses import asdict
-from pathlib import Path
-
-import psutil
+from dataclasses import asdict, replace
 
 from agent_graph.checkpoints.database import Database
+from agent_graph.checkpoints.owners import DEATH, alive, end, is_local
+from agent_graph.checkpoints.owners import new_owner as new_owner
 from agent_graph.errors import LeaseLost, RunBusy
-from agent_graph.identity import RunId, new_id
+from agent_graph.identity import RunId
 from agent_graph.ports import Clock
 from agent_graph.records import Fence, Lease, Owner
 
 DURATION = 60.0
-"""Seconds after which a silent owner on another machine loses its lease."""
+"""Seconds after which a silent owner on another machine loses its lease, by the clocks of both."""
 
 
 class Leases:
@@ -39,8 +36,8 @@ class Leases:
             row = connection.execute("SELECT owner, expires FROM leases WHERE run_id = ?", (run_id,)).fetchone()
             if row is not None and row["owner"] is not None:
                 holder = _read(row["owner"])
-                if holder != owner and _alive(holder, row["expires"], now):
-                    raise RunBusy(f"run {run_id} is being driven by {holder}; wait for it, or look at it with: agent-graph show {run_id}")
+                if holder != owner and alive(holder, row["expires"], now):
+                    raise RunBusy(_busy(run_id, holder, row["expires"] - now))
             taken = connection.execute(
                 """INSERT INTO leases (run_id, owner, fence, expires) VALUES (:run, :owner, 1, :expires)
                    ON CONFLICT (run_id) DO UPDATE SET owner = :owner, fence = fence + 1, expires = :expires RETURNING fence""",
@@ -75,63 +72,76 @@ class Leases:
         if row is None or row["owner"] is None:
             return None
         owner = _read(row["owner"])
-        return owner if _alive(owner, row["expires"], self._clock.now()) else None
+        return owner if alive(owner, row["expires"], self._clock.now()) else None
+
+    def check(self, lease: Lease) -> None:
+        """Raises LeaseLost when the run was taken over. Only a look: what writes is held against the fence in its own transaction."""
+        _hold_against(lease, self._database.row(_FENCE, (lease.run_id,)))
+
+    def driven_by(self, owner: Owner) -> list[RunId]:
+        """The runs that the owner's process drives: they all end with it."""
+        rows = self._database.rows("SELECT run_id, owner FROM leases WHERE owner IS NOT NULL ORDER BY run_id")
+        return [RunId(row["run_id"]) for row in rows if replace(_read(row["owner"]), drive=owner.drive, since=owner.since) == owner]
+
+    def evict(self, run_id: RunId, seen: Owner) -> bool:
+        """End the process that was seen to hold the run, so that the run can be acquired. False: nobody holds it any more.
+
+        The process ends with all that it does. Raises RunBusy when somebody else holds the run by now, and when the owner cannot be ended from here:
+        it is this process, one on another machine whose lease has not expired, or another user's.
+        """
+        # Read without the write lock: a process may have been stopped while it held that, and is freed of it only by its end.
+        row = self._database.row("SELECT owner, expires FROM leases WHERE run_id = ?", (run_id,))
+        now = self._clock.now()
+        if row is None or row["owner"] is None or not alive(holder := _read(row["owner"]), row["expires"], now):
+            return False
+        if holder != seen:
+            raise RunBusy(f"run {run_id} was taken over by {holder} since; nothing was ended: {_look(run_id)}")
+        if not is_local(holder):
+            raise RunBusy(
+                f"{_busy(run_id, holder, row['expires'] - now)}; it cannot be ended from here: end it there, or take the run over after that"
+            )
+        if holder.pid == os.getpid():
+            raise RunBusy(
+                f"run {run_id} is driven by this very process ({holder}), which does not end itself: stop that drive, for example with agent.stop()"
+            )
+        try:
+            gone = end(holder)
+        except PermissionError:
+            raise RunBusy(
+                f"run {run_id} is driven by {holder}, which belongs to another user: take the run over as that user, or have it ended"
+            ) from None
+        if not gone:
+            raise RunBusy(f"{holder} was killed and is not gone after {DEATH:g} s, since the system still waits for it; try again")
+        return True
+
+
+_FENCE = "SELECT fence, owner FROM leases WHERE run_id = ?"
 
 
 def check_fence(connection: sqlite3.Connection, lease: Lease) -> None:
     """Inside a transaction: refuse to write for a driver that was replaced."""
-    row = connection.execute("SELECT fence, owner FROM leases WHERE run_id = ?", (lease.run_id,)).fetchone()
-    if row is None or row["fence"] != lease.fence or row["owner"] is None:
-        raise LeaseLost(f"run {lease.run_id} was taken over by another driver; this one stops without writing")
+    _hold_against(lease, connection.execute(_FENCE, (lease.run_id,)).fetchone())
 
 
-def new_owner(drive: str | None = None) -> Owner:
-    """This process, as the owner of one drive."""
-    host, started = _this_process(os.getpid())
-    return Owner(host=host, pid=os.getpid(), started=started, drive=drive or new_id())
+def _hold_against(lease: Lease, row: sqlite3.Row | None) -> None:
+    if row is not None and row["fence"] == lease.fence and row["owner"] is not None:
+        return
+    by = _read(row["owner"]) if row is not None and row["fence"] != lease.fence and row["owner"] is not None else "another driver"
+    raise LeaseLost(f"run {lease.run_id} was taken over by {by}; this one stops without writing. {_look(lease.run_id)}")
 
 
-@functools.cache
-def _this_process(pid: int) -> tuple[str, float]:
-    # The pid is a key of the cache, so that a forked child asks anew.
-    return _host(), _started(psutil.Process(pid))
+def _busy(run_id: RunId, holder: Owner, left: float) -> str:
+    if is_local(holder):
+        return (
+            f"run {run_id} is being driven by {holder}; wait for it, look at it with: agent-graph show {run_id}, "
+            f"or, if it hangs, end that process and go on with: agent-graph resume {run_id} --takeover"
+        )
+    return f"run {run_id} is being driven by {holder}, on another machine or in another container; its lease ends in {left:.0f} s unless it is renewed"
 
 
-def _started(process: psutil.Process) -> float:
-    """Seconds from boot to the start of the process. Not the time of day: that of a living process changes when the clock is set."""
-    try:
-        after_name = Path(f"/proc/{process.pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2]
-        return int(after_name.split()[19]) / os.sysconf("SC_CLK_TCK")
-    except (OSError, IndexError, ValueError):  # not Linux
-        booted = 0.0 if psutil.WINDOWS else psutil.boot_time()
-        return process.create_time() - booted
-
-
-def _host() -> str:
-    """A name under which pids mean the same: containers share a kernel, not their process ids."""
-    parts = [platform.node() or "localhost"]
-    try:
-        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()[:8])
-    except OSError:
-        parts.append(str(int(psutil.boot_time())))
-    try:
-        parts.append(str(Path("/proc/self/ns/pid").readlink()).strip("pid:[]"))
-    except OSError:
-        parts.append("-")
-    return "/".join(parts)
+def _look(run_id: RunId) -> str:
+    return f"Look at it with: agent-graph show {run_id}"
 
 
 def _read(text: str) -> Owner:
     return Owner(**json.loads(text))
-
-
-def _alive(owner: Owner, expires: float, now: float) -> bool:
-    if owner.host != _this_process(os.getpid())[0]:
-        return now < expires
-    try:
-        process = psutil.Process(owner.pid)
-        return abs(_started(process) - owner.started) < 1.0 and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-    except psutil.AccessDenied:
-        return True

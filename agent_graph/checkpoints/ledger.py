@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from dataclasses import asdict
 from typing import Any
 
 from agent_graph.checkpoints.database import Database
 from agent_graph.checkpoints.leases import check_fence
-from agent_graph.errors import ApprovalMissing
+from agent_graph.checkpoints.owners import alive
+from agent_graph.errors import ApprovalMissing, CancelAsked
 from agent_graph.identity import EffectKey, RequestId, RunId
 from agent_graph.ports import Clock
-from agent_graph.records import Effect, EffectState, Intent, Lease, Standing
-from agent_graph.verdicts import Evidence, Failure, Provenance, StepResult
+from agent_graph.records import Effect, EffectState, Intent, Lease, Owner, Standing
+from agent_graph.verdicts import Evidence, Failure, LandedEffect, Provenance, StepResult, Undo
 
 
 class Ledger:
@@ -28,12 +30,14 @@ class Ledger:
     def begin(self, lease: Lease, intent: Intent, approval: RequestId | None) -> int:
         """Write the intent, on disk before this returns, and use up its approval in the same transaction. Returns the attempt, from 1.
 
-        Raises ApprovalMissing when the approval was used, revoked or has expired, and LeaseLost; the tool must not be called then.
+        Raises ApprovalMissing when the approval was used, revoked or has expired, CancelAsked when the run is to end, and LeaseLost; the tool
+        must not be called then.
         """
         now = self._clock.now()
 
         def work(connection: sqlite3.Connection) -> int:
             check_fence(connection, lease)
+            _refuse_after_cancel(connection, lease.run_id)
             if approval is not None:
                 _consume(connection, approval, lease.run_id, intent, now)
             row = connection.execute(
@@ -76,6 +80,8 @@ class Ledger:
         args: dict[str, Any] | None = None,
         risk: str | None = None,
         durable: bool,
+        left: Owner | None = None,
+        undo: Undo | None = None,
     ) -> None:
         """Queue the outcome of a step; ``Store.flush`` commits it. A step without an intent (a read) gets its row here."""
         values = {
@@ -98,19 +104,21 @@ class Ledger:
             "provenance": result.provenance.model_dump_json(exclude_defaults=True) if result.provenance else None,
             "started": result.started,
             "finished": result.finished,
+            "left": json.dumps(asdict(left)) if left is not None else None,
+            "undo": undo.model_dump_json() if undo is not None else None,
         }
 
         def work(connection: sqlite3.Connection) -> None:
             check_fence(connection, lease)
             connection.execute(
                 """INSERT INTO effects (key, run_id, step_id, plan_version, tool, args, risk, state, status, attempt, fence, output, error, evidence,
-                                        provenance, started, finished)
+                                        provenance, started, finished, left_by, undo)
                    VALUES (:key, :run, :step, :version, :tool, :args, :risk, :state, :status, :attempt, :fence, :output, :error, :evidence,
-                           :provenance, :started, :finished)
+                           :provenance, :started, :finished, :left, :undo)
                    ON CONFLICT (key) DO UPDATE SET plan_version = :version, tool = COALESCE(:tool, tool), args = COALESCE(:args, args),
                        risk = COALESCE(:risk, risk), state = :state, status = :status, attempt = MAX(attempt, :attempt),
                        fence = :fence, output = :output, error = :error, evidence = :evidence, provenance = :provenance,
-                       started = COALESCE(:started, started), finished = :finished""",
+                       started = COALESCE(:started, started), finished = :finished, left_by = :left, undo = COALESCE(:undo, undo)""",
                 values,
             )
 
@@ -126,6 +134,12 @@ class Ledger:
             )
 
         self._database.write(work)
+
+    def came_back(self, key: EffectKey) -> None:
+        """A call that was given up at its deadline runs no longer. Said without a lease: the drive that made it may be over."""
+        self._database.write(
+            lambda connection: connection.execute("UPDATE effects SET left_by = NULL WHERE key = ?", (key,)), durable=False
+        )
 
     def reopen(self, lease: Lease, key: EffectKey) -> None:
         """A person wants the step tried again. An effect that has landed stays landed; only its criteria are looked at anew."""
@@ -175,7 +189,27 @@ class Ledger:
             status=row["status"],
             attempt=row["attempt"],
             approval_id=row["approval_id"],
+            left=still_runs(row["left_by"], row["deadline"], self._clock.now()),
         )
+
+    def landed(self, run_id: RunId) -> list[LandedEffect]:
+        """Effects that happened, the last one first."""
+        rows = self._database.rows(
+            """SELECT * FROM effects WHERE run_id = ? AND state = 'done' AND recovery IS NOT NULL AND tool IS NOT NULL
+               ORDER BY COALESCE(finished, started) DESC, step_id""",
+            (run_id,),
+        )
+        return [
+            LandedEffect(
+                step_id=row["step_id"],
+                tool=row["tool"],
+                args=_value(row["args"]) or {},
+                risk=row["risk"],
+                finished=row["finished"] or row["started"] or 0.0,
+                undo=Undo(**_value(row["undo"])) if row["undo"] else None,
+            )
+            for row in rows
+        ]
 
     def open_effects(self, run_id: RunId) -> list[Effect]:
         """Begun, and their outcome is not known."""
@@ -195,6 +229,21 @@ class Ledger:
             (run_id,),
         )
         return {row["step_id"]: _result(row) for row in rows}
+
+
+def _refuse_after_cancel(connection: sqlite3.Connection, run_id: RunId) -> None:
+    """In the transaction of the intent, so that nothing begins after the wish to cancel was recorded."""
+    row = connection.execute("SELECT cancel_asked, cancel_by FROM runs WHERE id = ?", (run_id,)).fetchone()
+    if row["cancel_asked"] is not None:
+        raise CancelAsked(f"run {run_id} was cancelled by {row['cancel_by'] or 'somebody'}; the call was not made")
+
+
+def still_runs(left_by: str | None, deadline: float | None, now: float) -> Owner | None:
+    """The process in which a call that was given up still runs. One on another machine, which cannot be asked, is believed for an hour."""
+    if left_by is None:
+        return None
+    owner = Owner(**json.loads(left_by))
+    return owner if alive(owner, (deadline or now) + 3600.0, now) else None
 
 
 def _consume(connection: sqlite3.Connection, approval: RequestId, run_id: RunId, intent: Intent, now: float) -> None:

@@ -132,6 +132,20 @@ class Runs:
 
         self._database.write(work)
 
+    def ask_cancel(self, run_id: RunId, by: str | None = None) -> RunRecord:
+        """Put on record that the run is to end; the first who asks is kept. From here on no intent is written. Needs no lease.
+
+        A run that has finished stays as it is. Raises UnknownRun.
+        """
+        now = self._clock.now()
+        self._database.write(
+            lambda connection: connection.execute(
+                "UPDATE runs SET cancel_asked = ?, cancel_by = ? WHERE id = ? AND status IN ('running', 'paused') AND cancel_asked IS NULL",
+                (now, by, run_id),
+            )
+        )
+        return self.get(run_id)
+
     # ── plans ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def add_plan(self, lease: Lease, plan: Plan) -> None:
@@ -194,6 +208,8 @@ def _run(row: sqlite3.Row) -> RunRecord:
         answer=_value(row["answer"]),
         observation=Observation.model_validate_json(row["observation"]) if row["observation"] else None,
         error=Diagnosis.model_validate_json(row["error"]) if row["error"] else None,
+        cancel_asked=row["cancel_asked"],
+        cancel_by=row["cancel_by"],
     )
 
 

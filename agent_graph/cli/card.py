@@ -109,6 +109,8 @@ def _what(run: Run, request: Request) -> Iterator[Line]:
         case "in_doubt":
             begun = f"begun {when(request.sent_at)}; " if request.sent_at else ""
             yield f"{'what':<9} {visible(request.tool)}: {begun}whether it happened is not known", "bold"
+            if request.left_running:
+                yield f"{'':<9} the call still runs in {visible(request.left_running)}, and may yet happen", "bold red"
         case "step":
             yield from _fact("what", step.description if step is not None and step.description else request.tool, "bold")
     if request.step_id:
@@ -174,7 +176,8 @@ def how_to_answer(run: Run, store: str) -> list[str]:
 def _answers(request: Request) -> list[tuple[tuple[str, ...], str]]:
     match request.kind:
         case "in_doubt":
-            return [(("--landed",), "it happened"), (("--absent",), "it did not; it is safe to call again")]
+            absent = [(("--absent",), "it did not; it is safe to call again")] if "absent" in request.outcomes else []
+            return [(("--landed",), "it happened"), *absent]
         case "question" if not request.choices_are_verbs:
             return [(("--answer", request.choices[0] if request.choices else "TEXT"), "")]
         case "question":

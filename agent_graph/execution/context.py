@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from agent_graph.events import Event
+from agent_graph.execution.isolation import Workers
+from agent_graph.execution.slots import Slots
 from agent_graph.identity import RunId
 from agent_graph.plan import Plan
 from agent_graph.policy.compiler import Rules
@@ -29,6 +31,8 @@ class RunContext:
     clock: Clock
     emit: Callable[[Event], None]
     """Streams an event; recording it is ``record``'s job."""
+    slots: Slots = field(default_factory=Slots)
+    workers: Workers = field(default_factory=Workers)
     loop: asyncio.AbstractEventLoop | None = None
     """Where async tools run: the caller's loop under an async caller; None for the background loop."""
     stop: threading.Event = field(default_factory=threading.Event)

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 from agent_graph.events import Note
 from agent_graph.execution.context import RunContext
 from agent_graph.execution.criteria import check, unmet
 from agent_graph.execution.normalise import normalise
-from agent_graph.execution.outcome import Outcome, Prepared
+from agent_graph.execution.outcome import Outcome, Prepared, Returned, describe
 from agent_graph.execution.results import Results
 from agent_graph.identity import EffectKey, digest
 from agent_graph.plan import Step
 from agent_graph.policy.dataflow import expression_reads
 from agent_graph.policy.schemas import mismatches
 from agent_graph.records import Effect, EffectState
-from agent_graph.verdicts import Evidence, Failure, Provenance, StepResult, StepStatus
+from agent_graph.verdicts import Evidence, Failure, Provenance, StepResult, StepStatus, Undo
 
 
 class Judging:
@@ -25,18 +26,18 @@ class Judging:
         self.run = run
         self.results = results
 
-    def returned(self, prepared: Prepared, value: Any) -> Outcome:
+    def returned(self, prepared: Prepared, reply: Returned) -> Outcome:
         """A reply came; now it must be what was expected."""
-        tool, step = prepared.tool, prepared.step
-        problem = None
-        if tool.dump is not None:
+        tool, step, value, problem = prepared.tool, prepared.step, reply.value, reply.problem
+        if tool.dump is not None and not reply.plain:
             try:
                 value = tool.dump(value)
             except Exception as error:
                 problem = f"the tool returned {type(value).__name__}, which is not what it declares: {describe(error)}"
         output, unusable = normalise(value, self.run.rules.limits.max_output_bytes)
-        if unusable is not None:
-            self.note(step.id, unusable)
+        for said in (reply.note, unusable):
+            if said is not None:
+                self.note(step.id, said)
         result = self.judged(
             step,
             output,
@@ -126,7 +127,23 @@ class Judging:
             args=prepared.args,
             risk=prepared.tool.spec.risk,
             durable=prepared.changes,
+            undo=self.undo(prepared, result.output) if state == "done" else None,
         )
+
+    def undo(self, prepared: Prepared, output: Any) -> Undo | None:
+        """What the tool says takes the effect back. A tool that cannot say so loses no outcome by it."""
+        if prepared.tool.undo is None:
+            return None
+        try:
+            said: Any = prepared.tool.undo(copy.deepcopy(prepared.args), output)
+        except Exception as error:
+            why = describe(error)
+        else:
+            if said is None or isinstance(said, Undo):
+                return said
+            why = f"it returned {type(said).__name__} instead of Undo or None"
+        self.note(prepared.step.id, f"what would undo {prepared.tool.name} could not be said: {why}")
+        return None
 
     def skipped(self, step: Step, code: str, message: str) -> Outcome:
         return self.not_called(step, "skipped", Failure(code=code, message=message), None)
@@ -149,12 +166,3 @@ class Judging:
 
     def note(self, step_id: str, message: str) -> None:
         self.run.record(Note(run_id=self.run.run_id, at=self.run.clock.now(), step_id=step_id, message=message))
-
-
-def describe(error: BaseException) -> str:
-    """An exception as one line that can be written down, whatever its own text is."""
-    try:
-        text = str(error).strip() or "(no message)"
-    except Exception:
-        text = "(its message cannot be read)"
-    return f"{type(error).__name__}: {text}"[:2000].encode("utf-8", "replace").decode()

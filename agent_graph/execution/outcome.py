@@ -7,9 +7,9 @@ from typing import Any
 
 from agent_graph.identity import EffectKey, RequestId
 from agent_graph.plan import Step
-from agent_graph.records import EffectState
+from agent_graph.records import EffectState, Owner
 from agent_graph.tools.tool import Tool
-from agent_graph.verdicts import Provenance, Request, StepResult
+from agent_graph.verdicts import Provenance, Request, StepResult, Undo
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +25,10 @@ class Outcome:
     durable: bool = False
     request: Request | None = None
     """What a person is asked, when the step is in doubt."""
+    left: Owner | None = None
+    """The process in which a call that was given up still runs."""
+    undo: Undo | None = None
+    """What would take the effect back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,12 @@ class NothingHappened:
 @dataclass(frozen=True, slots=True)
 class Returned:
     value: Any
+    plain: bool = False
+    """Whether it is plain JSON already: a worker process has made it so."""
+    problem: str | None = None
+    """In which way it is not what the tool declares."""
+    note: str | None = None
+    """What could not be kept of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,3 +91,12 @@ class Prepared:
     @property
     def changes(self) -> bool:
         return self.tool.spec.changes
+
+
+def describe(error: BaseException) -> str:
+    """An exception as one line that can be written down, whatever its own text is."""
+    try:
+        text = str(error).strip() or "(no message)"
+    except Exception:
+        text = "(its message cannot be read)"
+    return f"{type(error).__name__}: {text}"[:2000].encode("utf-8", "replace").decode()

@@ -9,8 +9,8 @@ from typing import Any
 
 from agent_graph.execution.asking import doubt, doubt_digest
 from agent_graph.execution.context import RunContext
-from agent_graph.execution.judging import Judging, describe
-from agent_graph.execution.outcome import NothingHappened, Outcome, Prepared, Waits
+from agent_graph.execution.judging import Judging
+from agent_graph.execution.outcome import NothingHappened, Outcome, Prepared, Returned, Waits, describe
 from agent_graph.plan import Step
 from agent_graph.records import Effect
 from agent_graph.threads import run_coroutine, start
@@ -19,6 +19,8 @@ from agent_graph.verdicts import Absent, Landed, Provenance, Unknown
 
 PROBE_PATIENCE = 30.0
 """Seconds that a probe may take at most."""
+
+_STILL_RUNS = "it was given up at its deadline, and still runs in {}"
 
 
 class Recovery:
@@ -39,6 +41,8 @@ class Recovery:
             if said.decision.outcome == "landed":
                 return self.judging.landed_says_person(step, effect, said.decision.output)
             return NothingHappened()
+        if effect.left is not None and effect.recovery != "probeable":
+            return Waits(doubt(self.run, step, effect, _STILL_RUNS.format(effect.left)))
         if tool is None:
             return Waits(doubt(self.run, step, effect, f"the tool {effect.tool!r} is not registered any more"))
         match effect.recovery:
@@ -48,7 +52,9 @@ class Recovery:
                 context = ToolContext(run_id=self.run.run_id, step_id=step.id, idempotency_key=effect.key, deadline=effect.deadline)
                 match self.probe(tool, effect.args, context, self.until(effect, tool), step.id):
                     case Landed(output):
-                        return self.judging.returned(self.prepared_again(step, effect, tool), output)
+                        return self.judging.returned(self.prepared_again(step, effect, tool), Returned(output))
+                    case Absent() if effect.left is not None:
+                        return Waits(doubt(self.run, step, effect, _STILL_RUNS.format(effect.left)))
                     case Absent():
                         return NothingHappened()
                     case Unknown(why):

@@ -7,16 +7,19 @@ starts, and what runs is awaited.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import heapq
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass, field
+from typing import Any
 
 from agent_graph.checkpoints.leases import DURATION
-from agent_graph.errors import Interrupted, LeaseLost, NotDone, StoreError, UsageError
+from agent_graph.errors import CancelAsked, Interrupted, LeaseLost, NotDone, StoreError, UsageError
 from agent_graph.events import StepFinished
 from agent_graph.execution.asking import put
 from agent_graph.execution.context import RunContext
@@ -24,9 +27,16 @@ from agent_graph.execution.outcome import Outcome, Prepared, Raised, Reply, Retu
 from agent_graph.execution.results import Results
 from agent_graph.execution.step import Pipeline
 from agent_graph.plan import Step
+from agent_graph.ports import ToolSpec
 from agent_graph.records import Standing
-from agent_graph.threads import BackgroundLoop, run_coroutine
+from agent_graph.threads import BackgroundLoop, run_coroutine, start
 from agent_graph.tools.tool import ToolContext
+
+LOOK = 1.0
+"""Seconds between two looks for somebody who cancels the run."""
+
+CANCEL_GRACE = 1.0
+"""Seconds that an async call has to end after it was cancelled."""
 
 
 class _Abandoned(BaseException):
@@ -58,8 +68,8 @@ class _Board:
     handed_over: list[_Task] = field(default_factory=list)
     """Steps whose call was given up; another worker goes on with them."""
     active: int = 0
-    busy_tools: set[str] = field(default_factory=set)
-    """Tools that change something and of which a call is being made: their calls do not overlap unless they say so."""
+    starved: bool = False
+    """Something could start, if its tool were not busy in another run."""
     unsettled: list[str] = field(default_factory=list)
     """Steps whose effect was begun and whose outcome is not known: they are settled first, also while nothing new may start."""
     held: bool = False
@@ -75,13 +85,16 @@ class Execution:
             raise UsageError("a run cannot be driven from inside an async tool of another run: await agent.arun(…) there instead")
         self.run = run
         self.results = Results(run.store, run.run_id, run.plan, run.flow)
-        self._pipeline = Pipeline(run, self.results, self._call, self._alone, self._pause)
+        self._pipeline = Pipeline(run, self.results, self._call, self._is_over, self._pause, self._settle_read)
         self._changed = threading.Condition()
         self._board = _Board()
         self._calls: set[_Running] = set()
         self._left_behind: set[_Running] = set()
+        self._holding: set[str] = set()
+        """Steps that hold a place among their tool's calls."""
         self._wakes_at = 0.0
         self._renew_at = run.clock.monotonic() + DURATION / 3
+        self._look_at = run.clock.monotonic() + LOOK
 
     def drive(self) -> None:
         self._lay_out()
@@ -96,6 +109,8 @@ class Execution:
                 with self._changed:
                     self._board.failure = self._board.failure or stopped
         self.run.store.flush()
+        if isinstance(self._board.failure, CancelAsked):
+            return  # the wish is on record: `observe` finds it, and `conclude` ends the run
         if self._board.failure is not None:
             raise self._board.failure
         if self.run.stop.is_set():
@@ -110,7 +125,7 @@ class Execution:
         """Until no worker is left."""
         clock = self.run.clock
         with self._changed:
-            while self._board.active:
+            while self._board.active or self._is_starved():
                 patience = self._patience()
                 self._wakes_at = clock.monotonic() + patience
                 self._changed.wait(patience)
@@ -118,7 +133,14 @@ class Execution:
                 if clock.monotonic() >= self._renew_at:
                     self._renew_at = clock.monotonic() + DURATION / 3
                     self._renew()
+                if clock.monotonic() >= self._look_at:
+                    self._look_at = clock.monotonic() + LOOK
+                    self._look_for_cancel()
                 self._staff()
+
+    def _is_starved(self) -> bool:
+        board = self._board
+        return board.starved and board.failure is None and not self.run.stop.is_set()
 
     def _renew(self) -> None:
         """Push the lease's expiry out. A store that is busy is tried again; a lease that was lost ends the drive, after the calls in flight."""
@@ -128,6 +150,12 @@ class Execution:
             self._board.failure = self._board.failure or lost
         except StoreError:
             self._renew_at = self.run.clock.monotonic() + 1.0
+
+    def _look_for_cancel(self) -> None:
+        """Effects are refused by the ledger from the moment of the wish; this ends reads, pauses and probes as well."""
+        with contextlib.suppress(StoreError):
+            if self.run.store.runs.get(self.run.run_id).cancel_asked is not None:
+                self._board.failure = self._board.failure or CancelAsked(f"run {self.run.run_id} was cancelled")
 
     # ── the board ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -162,31 +190,52 @@ class Execution:
             return board.handed_over.pop()
         if board.failure is not None or self.run.stop.is_set():
             return None
-        if board.unsettled:
-            return self._task(self.run.plan.by_id[board.unsettled.pop()])
+        board.starved = False
+        for step_id in board.unsettled:
+            if self._occupy(step_id):
+                board.unsettled.remove(step_id)
+                return self._task(step_id)
         if board.held:
             return None
         passed_over, found = [], None
         while board.ready:
             entry = heapq.heappop(board.ready)
-            step = self.run.plan.by_id[entry[2]]
-            if self._exclusive(step) not in board.busy_tools:
-                found = step
+            if self._occupy(entry[2]):
+                found = entry[2]
                 break
             passed_over.append(entry)
         for entry in passed_over:
             heapq.heappush(board.ready, entry)
         return None if found is None else self._task(found)
 
-    def _task(self, step: Step) -> _Task:
-        tool = self._exclusive(step)
-        if tool is not None:
-            self._board.busy_tools.add(tool)
+    def _task(self, step_id: str) -> _Task:
+        step = self.run.plan.by_id[step_id]
         return _Task(step, lambda pipeline: pipeline.carry_out(step))
 
-    def _exclusive(self, step: Step) -> str | None:
-        spec = self.run.rules.tools.get(step.tool or "")
-        return spec.name if spec is not None and spec.changes and not spec.parallel else None
+    def _occupy(self, step_id: str) -> bool:
+        """Take a place among the calls of the step's tool. Calls that change something do not overlap unless the tool says so."""
+        spec = self._spec(step_id)
+        if spec is None or spec.at_once is None:
+            return True
+        if not self.run.slots.take(spec, self._wake):
+            self._board.starved = True
+            return False
+        self._holding.add(step_id)
+        return True
+
+    def _vacate(self, step_id: str) -> None:
+        """Give the place back; not under our lock, since other runs are woken."""
+        spec = self._spec(step_id)
+        if spec is not None and step_id in self._holding:
+            self._holding.discard(step_id)
+            self.run.slots.give_back(spec)
+
+    def _wake(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
+
+    def _spec(self, step_id: str) -> ToolSpec | None:
+        return self.run.rules.tools.get(self.run.plan.by_id[step_id].tool or "")
 
     # ── a worker ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -206,6 +255,8 @@ class Execution:
         except BaseException as error:
             with self._changed:
                 self._board.failure = self._board.failure or error
+        if task is not None:
+            self._vacate(task.step.id)
         with self._changed:
             self._board.active -= 1
             self._changed.notify_all()
@@ -215,47 +266,70 @@ class Execution:
         run = self.run
         if isinstance(came, Waits):
             put(run.store, run.lease, came.request, run.record)
-            standing = None
         else:
-            result = came.result
-            run.store.ledger.finish(
-                run.lease, came.key, came.state, result, tool=came.tool, args=came.args, risk=came.risk, durable=came.durable
-            )
-            run.record(
-                StepFinished(
-                    run_id=run.run_id,
-                    at=result.finished or run.clock.now(),
-                    step_id=step.id,
-                    plan_version=result.plan_version,
-                    status=result.status,
-                    attempts=result.attempts,
-                    seconds=(result.finished or 0.0) - (result.started or 0.0) if result.finished else 0.0,
-                    error=result.error.model_dump() if result.error else None,
-                )
-            )
+            self._write(step, came)
             if came.request is not None:
                 put(run.store, run.lease, came.request, run.record)
-            standing = Standing(
-                key=came.key,
-                step_id=step.id,
-                plan_version=result.plan_version,
-                state=came.state,
-                status=result.status,
-                error_code=result.error.code if result.error else None,
-            )
+        self._vacate(step.id)
         with self._changed:
             board = self._board
-            tool = self._exclusive(step)
-            if tool is not None:
-                board.busy_tools.discard(tool)
-            if standing is not None and isinstance(came, Outcome):
-                self.results.record(standing, came.result.output)
+            if isinstance(came, Outcome):
+                self._note(step, came)
                 if self.results.ended(step.id):
                     self._ended(step)
             following = self._take()
             if board.ready or board.handed_over or board.unsettled:
                 self._staff()
             return following
+
+    def _settle_read(self, step: Step, came: Outcome) -> None:
+        """Record what a step that had ended before gave when it was read again."""
+        self._write(step, came)
+        with self._changed:
+            self._note(step, came)
+
+    def _write(self, step: Step, came: Outcome) -> None:
+        run, result = self.run, came.result
+        with self._changed:
+            # Either the call is still running and `_late` clears the mark after us, or it came back and there is none to set.
+            runs_on = came.left is not None and any(each.prepared.key == came.key for each in self._left_behind)
+            run.store.ledger.finish(
+                run.lease,
+                came.key,
+                came.state,
+                result,
+                tool=came.tool,
+                args=came.args,
+                risk=came.risk,
+                durable=came.durable,
+                left=came.left if runs_on else None,
+                undo=came.undo,
+            )
+        run.record(
+            StepFinished(
+                run_id=run.run_id,
+                at=result.finished or run.clock.now(),
+                step_id=step.id,
+                plan_version=result.plan_version,
+                status=result.status,
+                attempts=result.attempts,
+                seconds=(result.finished or 0.0) - (result.started or 0.0) if result.finished else 0.0,
+                error=result.error.model_dump() if result.error else None,
+            )
+        )
+
+    def _note(self, step: Step, came: Outcome) -> None:
+        """Holds the lock."""
+        result = came.result
+        standing = Standing(
+            key=came.key,
+            step_id=step.id,
+            plan_version=result.plan_version,
+            state=came.state,
+            status=result.status,
+            error_code=result.error.code if result.error else None,
+        )
+        self.results.record(standing, result.output)
 
     def _ended(self, step: Step) -> None:
         board = self._board
@@ -269,12 +343,20 @@ class Execution:
 
     # ── calls and deadlines ───────────────────────────────────────────────────────────────────────────────────────────
 
-    def _call(self, prepared: Prepared, context: ToolContext) -> Reply:
+    def _call(self, prepared: Prepared, context: ToolContext, *, waits: bool = False) -> Reply:
+        """``waits``: the caller stays with the call to its deadline, instead of leaving what comes then to another worker."""
         self.run.store.flush()  # an outcome before the next call, so that a dependent never runs on what is not on disk
-        if prepared.tool.is_async:
-            return self._await(prepared, context)
-        if not self._alone(prepared):
-            return Raised(NotDone(f"a call of {prepared.tool.name} that was given up is still running; the next one was not made"))
+        tool, spec = prepared.tool, prepared.tool.spec
+        if not self.run.slots.alone(spec, prepared.timeout):
+            return Raised(NotDone(f"a call of {tool.name} that was given up is still running; the next one was not made"))
+        args = copy.deepcopy(prepared.args)  # ours stay as they were approved
+        if spec.isolation == "process":
+            seconds = max(0.0, prepared.until - self.run.clock.monotonic())
+            return self.run.workers.call(tool, context, args, seconds, self.run.rules.limits.max_output_bytes)
+        if tool.is_async:
+            return self._await(prepared, context, args)
+        if waits:
+            return self._wait_for(prepared, start(tool.call, context, args))
         running = _Running(prepared, self.run.clock.monotonic() + prepared.timeout)
         with self._changed:
             self._calls.add(running)
@@ -282,29 +364,42 @@ class Execution:
                 self._changed.notify_all()  # the coordinator would wake after this call's deadline
         reply: Reply
         try:
-            reply = Returned(prepared.tool.call(context, copy.deepcopy(prepared.args)))  # ours stay as they were approved
+            reply = Returned(tool.call(context, args))
         except BaseException as error:  # SystemExit and the like of a tool are its failure, not ours
             reply = Raised(error)
         with self._changed:
             self._calls.discard(running)
-            if running.abandoned:
-                self._left_behind.discard(running)
-                self._changed.notify_all()
-                self._late(prepared, reply)
-                raise _Abandoned
-        return reply
+            if not running.abandoned:
+                return reply
+        self._late(running, "an answer" if isinstance(reply, Returned) else "an error")
+        raise _Abandoned
 
-    def _alone(self, prepared: Prepared) -> bool:
-        """Wait, at most one call's time, until no call of the same tool that was left behind still runs."""
-        if self._exclusive(prepared.step) is None or not self._left_behind:
-            return True
-        with self._changed:
-            return self._changed.wait_for(
-                lambda: all(each.prepared.tool.name != prepared.tool.name for each in self._left_behind), prepared.timeout
-            )
+    def _await(self, prepared: Prepared, context: ToolContext, args: dict[str, Any]) -> Reply:
+        """An async call, on the caller's loop or ours; cancelled at its deadline, and left behind when it does not mind."""
+        begun, over = [], Future[None]()
 
-    def _await(self, prepared: Prepared, context: ToolContext) -> Reply:
-        future = run_coroutine(prepared.tool.call(context, copy.deepcopy(prepared.args)), self.run.loop)
+        async def call() -> Any:
+            begun.append(True)
+            try:
+                return await prepared.tool.call(context, args)
+            finally:
+                over.set_result(None)
+
+        reply = self._wait_for(prepared, run_coroutine(call(), self.run.loop))
+        if not isinstance(reply, TimedOut):
+            return reply
+        try:
+            over.result(CANCEL_GRACE)
+        except FutureTimeout:
+            if begun:  # else the loop was busy all the time, and passes over what was cancelled before it began
+                running = _Running(prepared, 0.0, abandoned=True)
+                with self._changed:
+                    self._leave(running)
+                over.add_done_callback(lambda _: start(self._late, running, "the end"))
+                return TimedOut(prepared.timeout, still_running=True)
+        return TimedOut(prepared.timeout, still_running=False)
+
+    def _wait_for(self, prepared: Prepared, future: Future[Any]) -> Reply:
         until = time.monotonic() + prepared.timeout
         while True:
             try:
@@ -314,9 +409,14 @@ class Execution:
                     return Raised(error)  # the tool's own
                 if time.monotonic() >= until:
                     future.cancel()
-                    return TimedOut(prepared.timeout, still_running=False)
+                    return TimedOut(prepared.timeout, still_running=True)
             except BaseException as error:
                 return Raised(error)
+
+    def _is_over(self, prepared: Prepared) -> bool:
+        """Wait, at most one call's time, until this very call, which was given up, is over."""
+        with self._changed:
+            return self._changed.wait_for(lambda: all(each.prepared is not prepared for each in self._left_behind), prepared.timeout)
 
     def _give_up_late_calls(self) -> None:
         """A sync call cannot be stopped; it is left behind, and its step goes on as timed out. Holds the lock."""
@@ -324,26 +424,46 @@ class Execution:
         for running in [each for each in self._calls if each.until <= now]:
             running.abandoned = True
             self._calls.discard(running)
-            self._left_behind.add(running)
+            self._leave(running)
             prepared = running.prepared
             reply = TimedOut(prepared.timeout, still_running=True)
             self._board.active -= 1  # the abandoned worker's place
             self._board.handed_over.append(_Task(prepared.step, _goes_on(prepared, reply)))
 
-    def _late(self, prepared: Prepared, reply: Reply) -> None:
-        came = "an answer" if isinstance(reply, Returned) else "an error"
-        self._pipeline.judging.note(prepared.step.id, f"{came} came after the deadline; the step had been settled without it")
+    def _leave(self, running: _Running) -> None:
+        """Holds the lock."""
+        self._left_behind.add(running)
+        self.run.slots.left_behind(running.prepared.tool.spec)
+
+    def _late(self, running: _Running, what: str) -> None:
+        """A call that was left behind has ended."""
+        prepared = running.prepared
+        self.run.slots.came_back(prepared.tool.spec)
+        with contextlib.suppress(StoreError):  # the drive may be over, and its store closed
+            with self._changed:
+                self._left_behind.discard(running)
+                self._changed.notify_all()
+                self.run.store.ledger.came_back(prepared.key)
+            self._pipeline.judging.note(prepared.step.id, f"{what} came after the deadline; the step had been settled without it")
 
     def _patience(self) -> float:
         """Seconds until somebody must be looked at."""
         now = self.run.clock.monotonic()
         nearest = min((each.until for each in self._calls), default=now + 1.0)
-        return max(0.001, min(nearest - now, 1.0 if not self.run.stop.is_set() else 0.05, self._renew_at - now))
+        return max(0.001, min(nearest - now, 1.0 if not self.run.stop.is_set() else 0.05, self._renew_at - now, self._look_at - now))
 
     def _pause(self, seconds: float) -> None:
-        """Wait, or raise Interrupted when the run is stopped; with 0, only look."""
-        if self.run.stop.is_set() or (seconds > 0 and self.run.stop.wait(seconds)):
-            raise Interrupted(f"run {self.run.run_id} was stopped")
+        """Wait, or raise Interrupted when the run is stopped, cancelled or taken over; with 0, only look."""
+        until = time.monotonic() + seconds
+        while True:
+            if self.run.stop.is_set():
+                raise Interrupted(f"run {self.run.run_id} was stopped")
+            if isinstance(self._board.failure, CancelAsked | LeaseLost):
+                raise Interrupted(str(self._board.failure))  # that failure stands
+            left = until - time.monotonic()
+            if left <= 0:
+                return
+            self.run.stop.wait(min(left, LOOK / 2))
 
 
 def _goes_on(prepared: Prepared, reply: Reply) -> Callable[[Pipeline], Outcome | Waits]:

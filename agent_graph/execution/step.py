@@ -9,14 +9,15 @@ A step that cannot go on for want of a person returns what it asks; nothing here
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import cast
+from typing import Protocol, cast
 
 from agent_graph.errors import NotDone
 from agent_graph.events import StepStarted
 from agent_graph.execution.asking import doubt, request
 from agent_graph.execution.context import RunContext
-from agent_graph.execution.judging import Judging, describe
-from agent_graph.execution.outcome import NothingHappened, Outcome, Prepared, Raised, Reply, Returned, TimedOut, Waits
+from agent_graph.execution.freshness import Freshness
+from agent_graph.execution.judging import Judging
+from agent_graph.execution.outcome import NothingHappened, Outcome, Prepared, Raised, Reply, Returned, TimedOut, Waits, describe
 from agent_graph.execution.recovery import Recovery
 from agent_graph.execution.references import MissingOutput, ReferenceError_, resolve
 from agent_graph.execution.results import Results
@@ -42,31 +43,40 @@ from agent_graph.verdicts import (
 BACKOFF = 0.1
 """Seconds before the second attempt; before each later one a random time below a bound that doubles (full jitter)."""
 
+RATE_POLL = 0.02
+"""Seconds between two looks whether a tool's rate allows the next call."""
+
 SAFE_RESENDS = 3
 """How often a call of unknown outcome is sent in all when sending it again is safe (``idempotent``, ``keyed``)."""
 
 
+class Call(Protocol):
+    def __call__(self, prepared: Prepared, context: ToolContext, *, waits: bool) -> Reply: ...
+
+
 class Pipeline:
     """
-    Of one visit of ``execute``. ``call`` makes the call and says what came of it; ``alone`` waits a while for calls of the tool that were
-    left behind, and says whether they are over; ``pause`` waits, and raises when the run is stopped.
+    Of one visit of ``execute``. ``call`` makes the call and says what came of it; ``over`` waits a while for a call that was given up, and
+    says whether it has ended; ``pause`` waits, and raises when the run is stopped; ``read_again`` records what a finished read gave anew.
     """
 
     def __init__(
         self,
         run: RunContext,
         results: Results,
-        call: Callable[[Prepared, ToolContext], Reply],
-        alone: Callable[[Prepared], bool],
+        call: Call,
+        over: Callable[[Prepared], bool],
         pause: Callable[[float], None],
+        read_again: Callable[[Step, Outcome], None],
     ) -> None:
         self.run = run
         self.results = results
         self.judging = Judging(run, results)
         self.recovery = Recovery(run, self.judging, pause)
         self.call = call
-        self.alone = alone
+        self.over = over
         self.pause = pause
+        self.freshness = Freshness(self, read_again)
 
     def carry_out(self, step: Step) -> Outcome | Waits:
         begun = self.begun(step)
@@ -87,6 +97,9 @@ class Pipeline:
 
     def prepare(self, step: Step, begun: Effect | None = None) -> Prepared | Outcome | Waits:
         """Everything before the intent. ``begun`` is an effect of the step that certainly did not happen."""
+        stale = self.freshness.renew(step)
+        if stale is not None:
+            return self.judging.blocked(step, "stale_input", stale)
         skipped = self.skip(step)
         if skipped is not None:
             return skipped
@@ -199,8 +212,10 @@ class Pipeline:
         self.pause(BACKOFF)
         return cast("Outcome", again(lambda: self.settle(prepared, self.attempt(prepared))))
 
-    def attempt(self, prepared: Prepared) -> Reply:
+    def attempt(self, prepared: Prepared, *, waits: bool = False) -> Reply:
         self.pause(0)  # a stopped run begins no call
+        while not self.run.slots.may_start(prepared.tool.spec):
+            self.pause(RATE_POLL)
         clock, step = self.run.clock, prepared.step
         prepared.started = clock.now()
         prepared.deadline = prepared.started + prepared.timeout
@@ -236,7 +251,7 @@ class Pipeline:
                     tool=prepared.tool.name,
                 )
             )
-        return self.call(prepared, self.tool_context(prepared))
+        return self.call(prepared, self.tool_context(prepared), waits=waits)
 
     def tool_context(self, prepared: Prepared) -> ToolContext:
         return ToolContext(run_id=self.run.run_id, step_id=prepared.step.id, idempotency_key=prepared.key, deadline=prepared.deadline)
@@ -244,8 +259,8 @@ class Pipeline:
     def settle(self, prepared: Prepared, reply: Reply) -> Outcome | None:
         """What came of the call; None when it is to be made again."""
         match reply:
-            case Returned(value):
-                return self.judging.returned(prepared, value)
+            case Returned():
+                return self.judging.returned(prepared, reply)
             case Raised(error):
                 definite = isinstance(error, (NotDone, *prepared.tool.definite)) or not prepared.changes
                 failure = Failure(code="tool_failed", message=describe(error), retryable=definite)
@@ -263,11 +278,11 @@ class Pipeline:
 
     def ambiguous(self, prepared: Prepared, failure: Failure, *, still_running: bool) -> Outcome | None:
         """A call that can change something ended without a reply that can be trusted."""
-        over = not still_running or self.alone(prepared)
+        over = not still_running or self.over(prepared)
         match prepared.tool.spec.recovery:
             case "idempotent" | "keyed" | "rerun":
                 if not over:
-                    return self.in_doubt(prepared, failure.message)
+                    return self.in_doubt(prepared, failure.message, still_running=True)
                 if prepared.attempt < max(prepared.step.max_attempts, SAFE_RESENDS):
                     return None
                 unknown = failure.model_copy(
@@ -279,17 +294,17 @@ class Pipeline:
                     prepared.tool, prepared.args, self.tool_context(prepared), prepared.until + prepared.tool.spec.settle, prepared.step.id
                 ):
                     case Landed(output):
-                        return self.judging.returned(prepared, output)
+                        return self.judging.returned(prepared, Returned(output))
                     case Absent() if not over:
-                        return self.in_doubt(prepared, f"{failure.message}; it has not landed yet")
+                        return self.in_doubt(prepared, f"{failure.message}; it has not landed yet", still_running=True)
                     case Absent():
                         return None if prepared.attempt < prepared.step.max_attempts else self.judging.failed(prepared, failure)
                     case Unknown(why):
-                        return self.in_doubt(prepared, f"{failure.message}; its probe cannot say: {why}")
+                        return self.in_doubt(prepared, f"{failure.message}; its probe cannot say: {why}", still_running=not over)
             case "blind":
-                return self.in_doubt(prepared, failure.message)
+                return self.in_doubt(prepared, failure.message, still_running=not over)
 
-    def in_doubt(self, prepared: Prepared, why: str) -> Outcome:
+    def in_doubt(self, prepared: Prepared, why: str, *, still_running: bool) -> Outcome:
         result = StepResult(
             step_id=prepared.step.id,
             status="in_doubt",
@@ -311,6 +326,7 @@ class Pipeline:
             risk=outcome.risk,
             durable=True,
             request=doubt(self.run, prepared.step, effect, why),
+            left=self.run.lease.owner if still_running else None,
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from agent_graph.cancellation import why
 from agent_graph.events import Done
 from agent_graph.execution.criteria import check, unmet
 from agent_graph.execution.references import ReferenceError_, follow
@@ -21,6 +22,8 @@ def conclude(state: State, visit: Visit) -> Update:
     record = visit.record
     if record.finished:
         return {"status": record.status, "answer": record.answer}
+    if record.cancel_asked is not None:
+        return end(visit, "cancelled", partial_answer(visit), why(visit.deps.store, record))
     if record.error is not None:
         return end(visit, "failed", partial_answer(visit), record.error)
     if visit.current is None or visit.current.verdict != "valid" or not complete(visit):

@@ -64,7 +64,7 @@ def action(request: Request) -> tuple[str, dict[str, Any]]:
         case "in_doubt":
             return "say_what_happened", {
                 "answer": "",
-                "choices": ["landed", "absent"],
+                "choices": list(request.outcomes),
                 "tool": request.tool,
                 "sent": dict(request.args or {}),
             }
@@ -89,7 +89,9 @@ def description(request: Request) -> str:
     }
     lines += ["", *(f"- {name}: `{value}`" for name, value in facts.items() if value)]
     if request.kind == "in_doubt":
-        lines += ["", "Answer `landed` or `absent`."]
+        lines += ["", f"Answer {' or '.join(f'`{outcome}`' for outcome in request.outcomes)}."]
+        if request.left_running:
+            lines += ["", f"The call still runs in {request.left_running}, so it may yet happen: `absent` can be said when it has ended."]
     return "\n".join(lines)
 
 

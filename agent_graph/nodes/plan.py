@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agent_graph.errors import Interrupted
+from agent_graph.errors import CancelAsked, Interrupted
 from agent_graph.events import Note, PlanMade
 from agent_graph.execution.asking import put
 from agent_graph.identity import digest, new_id
@@ -27,6 +27,8 @@ def plan(state: State, visit: Visit) -> Update:
     context = PlanningContext(goal=visit.record.goal, tools=visit.deps.tools.specs, answers=store.approvals.answers(visit.run_id))
     try:
         came = visit.think(lambda: visit.planner.plan(context))
+    except CancelAsked:
+        return taken
     except Interrupted:
         raise
     except Exception as error:

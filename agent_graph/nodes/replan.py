@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agent_graph.errors import Interrupted
+from agent_graph.errors import CancelAsked, Interrupted
 from agent_graph.events import Replanned
 from agent_graph.nodes.messages import plan_message
 from agent_graph.nodes.plan import outline, put_question
@@ -32,6 +32,8 @@ def replan(state: State, visit: Visit) -> Update:
     )
     try:
         came = visit.think(lambda: visit.planner.replan(context))
+    except CancelAsked:
+        return {}
     except Interrupted:
         raise
     except Exception as error:

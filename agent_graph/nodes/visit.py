@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import itertools
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -15,9 +16,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from agent_graph.checkpoints.leases import new_owner
+from agent_graph.checkpoints.leases import DURATION, new_owner
 from agent_graph.deps import DRIVE, Deps
-from agent_graph.errors import Interrupted, UsageError
+from agent_graph.errors import CancelAsked, Interrupted, StoreError, UsageError
 from agent_graph.events import Event
 from agent_graph.execution.context import RunContext
 from agent_graph.execution.results import Results, check_tools
@@ -30,6 +31,9 @@ from agent_graph.records import Lease, PlanRecord, RunRecord
 from agent_graph.state import State
 from agent_graph.threads import start
 from agent_graph.trace.diagnosis import diagnose
+
+LOOK = 1.0
+"""Seconds between two looks for somebody who cancels the run."""
 
 
 @dataclass(kw_only=True)
@@ -56,8 +60,8 @@ class Visit:
 
     @property
     def over(self) -> bool:
-        """Whether the run has ended, or a reason to end it is on record."""
-        return self.record.finished or self.record.error is not None
+        """Whether the run has ended, or is to: a reason is on record, or somebody cancelled it."""
+        return self.record.finished or self.record.error is not None or self.record.cancel_asked is not None
 
     @cached_property
     def current(self) -> PlanRecord | None:
@@ -99,18 +103,35 @@ class Visit:
             rules=deps.rules,
             clock=deps.clock,
             emit=self.emit,
+            slots=deps.slots,
+            workers=deps.workers,
             loop=self.loop,
             stop=self.stop,
         )
 
     def think(self, ask: Callable[[], Any]) -> Any:
-        """What a planner answers. A model may take minutes: a stop does not wait for it, since thinking changes nothing."""
+        """What a planner answers. A model may take minutes: neither a stop nor a cancel waits for it, since thinking changes nothing."""
         thought = start(ask)
+        monotonic = self.deps.clock.monotonic
+        look_at, renew_at = monotonic() + LOOK, monotonic() + DURATION / 3
         while not thought.done():
             if self.stop.is_set():
                 raise Interrupted(f"run {self.run_id} was stopped while its planner was thinking; resume it to go on")
+            with contextlib.suppress(
+                StoreError
+            ):  # a store that is busy is looked at again; a lease that was lost is told by the next write
+                if monotonic() >= look_at:
+                    look_at = monotonic() + LOOK
+                    self._refuse_after_cancel()
+                if monotonic() >= renew_at:
+                    renew_at = monotonic() + DURATION / 3
+                    self.deps.store.leases.renew(self.lease)
             concurrent.futures.wait([thought], timeout=0.1)
         return thought.result()
+
+    def _refuse_after_cancel(self) -> None:
+        if self.deps.store.runs.get(self.run_id).cancel_asked is not None:
+            raise CancelAsked(f"run {self.run_id} was cancelled while its planner was thinking")
 
     def check_tools(self) -> None:
         """Raises UsageError when a step that is still to run needs a tool that this agent does not have. Nothing is changed by that."""
@@ -148,6 +169,7 @@ def entering(
     configurable = config.get("configurable", {})
     drive = deps.drives.get(configurable.get(DRIVE, ""))
     if drive is not None:
+        deps.store.leases.check(drive.lease)
         record = deps.store.runs.get(drive.lease.run_id)
         visit = Visit(deps=deps, record=record, lease=drive.lease, emit=drive.emit, loop=drive.loop, stop=drive.stop)
         visit.check_tools()
@@ -160,23 +182,25 @@ def entering(
     drive_id = str(told.get("run_id", "")) if "run_attempt" in told else ""
     came_this_far = drive_id != "" and state.get("drive") == drive_id
     record = _find_or_make(deps, state, str(configurable.get("thread_id", "")), _namespace(configurable), taken=came_this_far)
-    lease = deps.store.leases.acquire(record.id, new_owner())
-    try:
-        visit = Visit(
-            deps=deps,
-            record=deps.store.runs.get(record.id),
-            lease=lease,
-            emit=emit,
-            loop=loop,
-            stop=stop or threading.Event(),
-            drive=drive_id,
-            sent_again=came_this_far or told.get("run_attempt", 1) != 1,
-        )
-        visit.check_tools()
-        yield visit
-    finally:
-        deps.store.flush()
-        deps.store.leases.release(lease)
+    stop = stop or threading.Event()
+    with deps.stops.until_stopped(record.id, stop):
+        lease = deps.store.leases.acquire(record.id, new_owner())
+        try:
+            visit = Visit(
+                deps=deps,
+                record=deps.store.runs.get(record.id),
+                lease=lease,
+                emit=emit,
+                loop=loop,
+                stop=stop,
+                drive=drive_id,
+                sent_again=came_this_far or told.get("run_attempt", 1) != 1,
+            )
+            visit.check_tools()
+            yield visit
+        finally:
+            deps.store.flush()
+            deps.store.leases.release(lease)
 
 
 def _namespace(configurable: Mapping[str, Any]) -> str:

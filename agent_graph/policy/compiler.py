@@ -151,8 +151,6 @@ class _Compiler:
     def step(self, step: Step) -> Iterator[Issue]:
         if step.kind in ("model", "agent", "blueprint"):
             yield _issue("not_supported", f"{step.kind} steps are not executed by this version", "use a tool or an ask step", step.id)
-        if step.max_age_s is not None:
-            yield _issue("not_supported", "max_age_s is not enforced by this version", "leave it out", step.id)
         for need in step.depends_on:
             if need not in self.position:
                 yield _issue("dangling_reference", f"depends_on names {need!r}, which is not in the plan", self.known_steps(), step.id)

@@ -18,8 +18,8 @@ from agent_graph.documents import describe, describe_path
 from agent_graph.errors import InvalidToolError, NotDone
 from agent_graph.identity import digest
 from agent_graph.plan import RISKS, Recovery, Risk
-from agent_graph.ports import ToolSpec
-from agent_graph.verdicts import Probed
+from agent_graph.ports import Isolation, ToolSpec
+from agent_graph.verdicts import Probed, Undo
 
 DEFAULT_TIMEOUT = 60.0
 
@@ -38,6 +38,7 @@ class ToolContext:
 
 Function = Callable[..., Any]
 Probe = Callable[..., Probed]
+UndoFunction = Callable[[dict[str, Any], Any], Undo | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +53,11 @@ class Tool:
     """Exceptions after which the effect certainly did not happen."""
     dump: Callable[[Any], Any] | None = None
     """The returned value as plain JSON, by its annotation."""
+    undo: UndoFunction | None = None
+    """What takes the effect back, from the arguments and the output."""
     function: Function | None = field(default=None, repr=False)
+    made_from: tuple[Any, Any] = field(default=(None, None), repr=False)
+    """The function or LangChain tool, and its args_schema: from these a worker process makes it again."""
 
     @property
     def name(self) -> str:
@@ -82,7 +87,10 @@ def tool(
     timeout: float = DEFAULT_TIMEOUT,
     probe: Probe | None = None,
     settle: float = 0.0,
-    parallel: bool = False,
+    parallel: bool | int = False,
+    rate: float | None = None,
+    isolation: Isolation = "thread",
+    undo: UndoFunction | None = None,
     definite: Sequence[type[BaseException]] = (),
 ) -> Callable[[Any], Tool]: ...
 @overload
@@ -99,7 +107,10 @@ def tool(
     timeout: float = DEFAULT_TIMEOUT,
     probe: Probe | None = None,
     settle: float = 0.0,
-    parallel: bool = False,
+    parallel: bool | int = False,
+    rate: float | None = None,
+    isolation: Isolation = "thread",
+    undo: UndoFunction | None = None,
     definite: Sequence[type[BaseException]] = (),
 ) -> Tool: ...
 def tool(
@@ -115,7 +126,10 @@ def tool(
     timeout: float = DEFAULT_TIMEOUT,
     probe: Probe | None = None,
     settle: float = 0.0,
-    parallel: bool = False,
+    parallel: bool | int = False,
+    rate: float | None = None,
+    isolation: Isolation = "thread",
+    undo: UndoFunction | None = None,
     definite: Sequence[type[BaseException]] = (),
 ) -> Any:
     """Declare a tool: ``@tool(risk="read_only")`` above a function, or ``tool(thing, name=…, risk=…)`` around what exists.
@@ -125,6 +139,12 @@ def tool(
     its outcome after a crash is asked of a person. ``probe`` takes the same arguments as the tool and returns ``Landed(output)``,
     ``Absent()`` or ``Unknown(why)``. ``timeout`` and ``settle`` are seconds. ``definite`` lists exceptions after which the effect
     certainly did not happen; everything else that a changing tool raises is ambiguous.
+
+    ``parallel``: calls that change something never overlap unless this is True; a number allows so many at once, of a read too.
+    ``rate``: calls per second at most; a call waits for its turn before its intent is written. Both hold over all runs of one
+    ``AgentGraph``, not over several processes. ``isolation="process"``: the call is made in a worker process, which is killed, with what it
+    started, when the deadline is over; a thread cannot be killed, and is left behind. ``undo(args, output)`` returns the call that takes the
+    effect back, as ``Undo(tool=…, args=…)``, or None; it is proposed after a failed or cancelled run, never made by itself.
 
     Raises InvalidToolError when the declaration cannot work.
     """
@@ -140,6 +160,9 @@ def tool(
         probe=probe,
         settle=settle,
         parallel=parallel,
+        rate=rate,
+        isolation=isolation,
+        undo=undo,
         definite=tuple(definite),
     )
     if thing is None:
@@ -158,6 +181,9 @@ _NOTHING_SAID = {
     "probe": None,
     "settle": 0.0,
     "parallel": False,
+    "rate": None,
+    "isolation": "thread",
+    "undo": None,
     "definite": (),
 }
 
@@ -174,7 +200,10 @@ def _declare(
     timeout: float,
     probe: Probe | None,
     settle: float,
-    parallel: bool,
+    parallel: bool | int,
+    rate: float | None,
+    isolation: Isolation,
+    undo: UndoFunction | None,
     definite: tuple[type[BaseException], ...],
 ) -> Tool:
     if isinstance(thing, Tool):
@@ -189,6 +218,14 @@ def _declare(
     recovery = _recovery(name, risk, recovery, probe)
     if timeout <= 0 or settle < 0:
         raise InvalidToolError(f"tool {name}: timeout must be above 0 seconds and settle at least 0")
+    if rate is not None and rate <= 0:
+        raise InvalidToolError(f"tool {name}: rate is calls per second, above 0; leave it out for no limit")
+    if not isinstance(parallel, bool) and parallel < 1:
+        raise InvalidToolError(f"tool {name}: parallel is True, False, or how many calls may be made at once, at least 1")
+    if isolation not in ("thread", "process"):
+        raise InvalidToolError(f"tool {name}: isolation {isolation!r} is neither 'thread' nor 'process'")
+    if undo is not None and risk == "read_only":
+        raise InvalidToolError(f"tool {name}: a read_only tool changes nothing that undo could take back")
     spec = ToolSpec(
         name=name,
         description=description or made.description,
@@ -200,6 +237,8 @@ def _declare(
         timeout=timeout,
         settle=settle,
         parallel=parallel,
+        rate=rate,
+        isolation=isolation,
     )
     spec = replace(spec, digest=digest([name, spec.args_schema, spec.output_schema, risk, recovery]))
     bound = None if probe is None else _bind(probe, made.wants_context)
@@ -216,7 +255,9 @@ def _declare(
         probe=None if probe is None else ask,
         definite=definite,
         dump=made.dump,
+        undo=undo,
         function=thing if callable(thing) and not is_langchain(thing) else None,
+        made_from=(thing, args_schema),
     )
 
 

@@ -152,7 +152,7 @@ def dead() -> Owner:
 def new_owner_of(pid: int) -> float:
     """When another process started, as it says itself of its own."""
     code = (
-        "import sys; from agent_graph.checkpoints.leases import _started; import psutil; print(_started(psutil.Process(int(sys.argv[1]))))"
+        "import sys; from agent_graph.checkpoints.owners import started; import psutil; print(started(psutil.Process(int(sys.argv[1]))))"
     )
     return float(subprocess.run([sys.executable, "-c", code, str(pid)], capture_output=True, text=True, check=True).stdout)
 

@@ -160,7 +160,6 @@ CASES: dict[str, list[tuple[str, Plan, Rules | None, str | None, str]]] = {
         ("a model step", made({"id": "a", "model": "think"}), None, "a", "model steps"),
         ("an agent step", made({"id": "a", "agent": "do"}), None, "a", "agent steps"),
         ("a blueprint step", made({"id": "a", "blueprint": "b"}), None, "a", "blueprint steps"),
-        ("max_age_s", made(look("a", max_age_s=5)), None, "a", "max_age_s"),
         ("a judge", made(look("a", success_criteria=[{"judge": "is it kind?"}])), None, "a", "needs a judge"),
         ("mode auto", made(look("a"), mode="auto"), None, None, "mode 'auto'"),
         ("mode inline", made(answer="x", mode="inline"), None, None, "mode 'inline'"),

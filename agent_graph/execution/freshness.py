@@ -1,0 +1,67 @@
+"""Inputs that are too old for a step are read again before it: what a person said yes to an hour ago may rest on what was true then.
+
+Only reads are made again. When a value has changed, the step's arguments have another digest, so that no earlier yes covers them.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from agent_graph.execution.outcome import Outcome, Prepared
+from agent_graph.plan import Step
+
+if TYPE_CHECKING:
+    from agent_graph.execution.step import Pipeline
+
+
+class Freshness:
+    """Of one visit of ``execute``. ``record`` writes the new result of a step that had ended."""
+
+    def __init__(self, pipeline: Pipeline, record: Callable[[Step, Outcome], None]) -> None:
+        self._pipeline = pipeline
+        self._record = record
+        self._one_at_a_time = threading.Lock()
+
+    def renew(self, step: Step) -> str | None:
+        """Read again what the step reads and is older than its ``max_age_s``. Returns what was wrong with one that could not be read."""
+        if step.max_age_s is None:
+            return None
+        with self._one_at_a_time:  # two steps may want the same value
+            return self._renew(step, step.max_age_s)
+
+    def _renew(self, step: Step, most: float) -> str | None:
+        run, results = self._pipeline.run, self._pipeline.results
+        for need in sorted(run.flow.reads[step.id]):
+            source = run.plan.by_id[need]
+            if results.status(need) != "succeeded":
+                continue
+            wrong = self._renew(source, most)  # its own inputs first
+            if wrong is not None:
+                return wrong
+            before = results.result(need)
+            tool = run.tools.get(source.tool or "")
+            if before is None or tool is None or tool.spec.changes:
+                continue
+            age = run.clock.now() - (before.started or 0.0)
+            if 0 <= age <= most:
+                continue
+            came = self._read(source)
+            if came is None or came.result.status != "succeeded":
+                why = came.result.error.message if came is not None and came.result.error else "it cannot be called now"
+                return f"step {need!r} was read {age:.0f} s ago, older than max_age_s ({most:g}), and could not be read again: {why}"
+            self._record(source, came)
+            said = "the same as before" if came.result.output == before.output else "it has changed"
+            self._pipeline.judging.note(need, f"read again for step {step.id!r}, since it was {age:.0f} s old: {said}")
+        return None
+
+    def _read(self, source: Step) -> Outcome | None:
+        prepared = self._pipeline.prepare(source)
+        if not isinstance(prepared, Prepared):
+            return prepared if isinstance(prepared, Outcome) else None
+        prepared.announced = True
+        while True:
+            came = self._pipeline.settle(prepared, self._pipeline.attempt(prepared, waits=True))
+            if came is not None:
+                return came
