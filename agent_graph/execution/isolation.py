@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import inspect
+import os
 import pickle
 import sys
 import threading
 import time
+import types
 from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -20,7 +23,8 @@ import psutil
 
 from agent_graph.errors import NotDone
 from agent_graph.execution.outcome import Raised, Reply, Returned, TimedOut
-from agent_graph.execution.worker import ByName, ByValue, Came, carry_out, pid_here
+from agent_graph.execution.worker import ByName, ByValue, Came, begin, carry_out
+from agent_graph.redaction import NOTHING, Redaction
 from agent_graph.tools.tool import Tool, ToolContext
 
 if TYPE_CHECKING:
@@ -81,7 +85,7 @@ class Workers:
         self._lock = threading.Lock()
         self._registered = False
 
-    def call(self, tool: Tool, context: ToolContext, args: dict[str, Any], seconds: float, most: int) -> Reply:
+    def call(self, tool: Tool, context: ToolContext, args: dict[str, Any], seconds: float, most: int, redaction: Redaction = NOTHING) -> Reply:
         """Within ``seconds``, in which a new worker starts; at most ``most`` bytes of output are kept."""
         until = time.monotonic() + seconds
         try:
@@ -90,7 +94,7 @@ class Workers:
         except Exception as error:
             return Raised(NotDone(f"{tool.name} was not called; it cannot be sent to a worker process: {error}"))
         try:
-            future = worker.executor.submit(carry_out, sent, context, args, max(0.0, until - time.monotonic()), most)
+            future = worker.executor.submit(carry_out, sent, context, args, max(0.0, until - time.monotonic()), most, redaction)
             came: Came = future.result(max(0.0, until - time.monotonic()))
         except FutureTimeout:
             return TimedOut(seconds, still_running=not self._end(worker))
@@ -103,7 +107,7 @@ class Workers:
         self._give_back(worker)
         if came.error is not None:
             return Raised(NotDone(came.error) if came.definite else CallFailed(came.error))
-        return Returned(came.output, plain=True, problem=came.problem, note=came.note)
+        return Returned(came.kept)
 
     def close(self) -> None:
         """End all workers."""
@@ -121,8 +125,8 @@ class Workers:
         if worker is None:
             from loky.process_executor import ProcessPoolExecutor
 
-            executor = ProcessPoolExecutor(max_workers=1)
-            worker = _Worker(executor, executor.submit(pid_here).result(_STARTING))
+            executor = ProcessPoolExecutor(max_workers=1, initializer=begin, initargs=(os.getpid(),))
+            worker = _Worker(executor, executor.submit(os.getpid).result(_STARTING))
             self._end_at_exit()
         with self._lock:
             self._busy.add(worker)
@@ -164,4 +168,14 @@ def _packed(tool: Tool) -> bytes:
             return pickle.dumps(ByName(str(name), path, getattr(module, "__file__", None)))
     import cloudpickle
 
-    return bytes(cloudpickle.dumps(ByValue(tool.name, thing, args_schema, tool.definite)))
+    return bytes(cloudpickle.dumps(ByValue(tool.name, _annotated(thing), args_schema, tool.definite)))
+
+
+def _annotated(thing: Any) -> Any:
+    """The function with its annotations evaluated: those that are text name what does not travel with it."""
+    if not inspect.isfunction(thing):
+        return thing
+    copy = types.FunctionType(thing.__code__, thing.__globals__, thing.__name__, thing.__defaults__, thing.__closure__)
+    copy.__kwdefaults__, copy.__qualname__, copy.__doc__, copy.__module__ = thing.__kwdefaults__, thing.__qualname__, thing.__doc__, thing.__module__
+    copy.__annotations__ = inspect.get_annotations(thing, eval_str=True)
+    return copy

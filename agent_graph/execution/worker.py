@@ -14,13 +14,15 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from agent_graph.errors import NotDone
-from agent_graph.execution.normalise import normalise
+from agent_graph.execution.normalise import Kept, receive, receive_async
 from agent_graph.execution.outcome import describe
+from agent_graph.redaction import Redaction
 from agent_graph.tools.tool import Tool, ToolContext, tool
 
 
@@ -45,25 +47,20 @@ class ByValue:
 
 @dataclass(frozen=True, slots=True)
 class Came:
-    """Plain JSON, or an exception in words."""
+    """What is kept of an answer, or an exception in words."""
 
-    output: Any = None
-    problem: str | None = None
-    """In which way it is not what the tool declares."""
-    note: str | None = None
-    """What could not be kept of it."""
+    kept: Kept | None = None
     error: str | None = None
     definite: bool = False
 
 
-def pid_here() -> int:
-    """The first thing that a worker is asked."""
+def begin(parent: int) -> None:
+    """The first thing in a worker."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole terminal; who stops is decided in the parent
-    threading.Thread(target=_end_with_parent, args=(os.getppid(),), name="agent-graph orphan watch", daemon=True).start()
-    return os.getpid()
+    threading.Thread(target=_end_with_parent, args=(parent,), name="agent-graph orphan watch", daemon=True).start()
 
 
-def carry_out(packed: bytes, context: ToolContext, args: dict[str, Any], seconds: float, most: int) -> Came:
+def carry_out(packed: bytes, context: ToolContext, args: dict[str, Any], seconds: float, most: int, redaction: Redaction) -> Came:
     """The call. It does not outlive its deadline, even when nobody is left to kill it."""
     if hasattr(signal, "setitimer"):
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
@@ -72,21 +69,18 @@ def carry_out(packed: bytes, context: ToolContext, args: dict[str, Any], seconds
         try:
             made = _found(packed)
         except Exception as error:
-            return Came(error=f"it was not called; the worker process cannot load it: {describe(error)}", definite=True)
+            return Came(error=f"it was not called; the worker process cannot load it: {describe(error, redaction)}", definite=True)
         try:
             value = made.call(context, args)
             if inspect.iscoroutine(value):
                 value = asyncio.run(_awaited(value))
+            if isinstance(value, AsyncIterator):
+                kept = asyncio.run(receive_async(value, most, redaction, to_the_end=made.spec.changes))
+            else:
+                kept = receive(value, made.dump, most, redaction, to_the_end=made.spec.changes)
         except BaseException as error:
-            return Came(error=describe(error), definite=isinstance(error, (NotDone, *made.definite)))
-        problem = None
-        if made.dump is not None:
-            try:
-                value = made.dump(value)
-            except Exception as error:
-                problem = f"the tool returned {type(value).__name__}, which is not what it declares: {describe(error)}"
-        output, unusable = normalise(value, most)
-        return Came(output=output, problem=problem, note=unusable)
+            return Came(error=describe(error, redaction), definite=isinstance(error, (NotDone, *made.definite)))
+        return Came(kept=kept)
     finally:
         if hasattr(signal, "setitimer"):
             signal.setitimer(signal.ITIMER_REAL, 0)

@@ -79,10 +79,14 @@ def deviation(visit: Visit, step: Step) -> Deviation:
 
 
 def after_failure(visit: Visit, halted: list[Step]) -> tuple[str, str]:
-    """The gravest of what the failed steps say: fail, then replan, then ask."""
+    """The gravest of what the failed steps say: fail, then what the policy puts before a person, then replan, then ask."""
     for step in halted:
         if step.on_failure == "fail":
             return end_with(visit, step, "its on_failure says so")
+    for step in halted:
+        if step.on_failure == "replan" and exhausted(visit, step):
+            ask_what_to_do(visit, step)
+            return "approve", f"step {step.id} failed at every attempt, and policy {visit.deps.rules.policy.name!r} asks a person"
     for step in halted:
         if step.on_failure == "replan":
             if not visit.planner.can_replan:
@@ -97,6 +101,15 @@ def after_failure(visit: Visit, halted: list[Step]) -> tuple[str, str]:
             return "replan", f"step {step.id} failed: {reason(visit, step)}"
     ask_what_to_do(visit, halted[0])
     return "approve", f"step {halted[0].id} failed, and a person says what to do"
+
+
+def exhausted(visit: Visit, step: Step) -> bool:
+    """Whether the step's calls failed as often as they may, and the policy wants a person to know of it first."""
+    spec = visit.deps.tools.specs.get(step.tool or "")
+    result = visit.results.result(step.id)
+    if spec is None or result is None or result.error is None or spec.risk not in visit.deps.rules.policy.escalate:
+        return False
+    return result.error.code in ("tool_failed", "timeout", "outcome_unknown")
 
 
 def end_with(visit: Visit, step: Step, why: str) -> tuple[str, str]:

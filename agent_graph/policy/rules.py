@@ -42,6 +42,9 @@ class Policy(Model):
     approval_ttl_s: float | None = Field(default=None, gt=0)
     """Seconds after which an unanswered request, or an unused yes, expires; None: never."""
 
+    escalate: tuple[Risk, ...] = ()
+    """Risks of which a call that failed at every attempt is put before a person, instead of going to the planner at once."""
+
     @classmethod
     def default(cls) -> Policy:
         """Reads run; everything else asks."""
