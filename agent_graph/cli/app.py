@@ -14,6 +14,7 @@ from agent_graph.cli.look import draw, runs, show, trace
 from agent_graph.cli.resume import resume
 from agent_graph.cli.run import run
 from agent_graph.cli.studio_command import studio
+from agent_graph.cli.undo import undo
 from agent_graph.cli.validate import validate
 
 app = typer.Typer(
@@ -54,7 +55,8 @@ COMMANDS: list[tuple[Callable[..., int], str]] = [
     (trace, "Everything that happened in a run."),
     (draw, "A plan, blueprint or run as a Mermaid flowchart."),
     (validate, "Everything that is wrong with a plan or blueprint."),
-    (cancel, "End a run that nobody drives."),
+    (cancel, "End runs for good."),
+    (undo, "Take back what a run did, each call after a yes."),
     (studio, "LangGraph's own server and Studio, on a store."),
     (demo, "A real incident, from the question to the ticket."),
 ]
