@@ -16,6 +16,7 @@ from agent_graph.policy.compiler import Rules
 from agent_graph.policy.dataflow import Dataflow
 from agent_graph.ports import Clock, Store
 from agent_graph.records import Lease
+from agent_graph.redaction import NOTHING, Redaction
 from agent_graph.tools.registry import ToolRegistry
 
 
@@ -35,6 +36,8 @@ class RunContext:
     workers: Workers = field(default_factory=Workers)
     loop: asyncio.AbstractEventLoop | None = None
     """Where async tools run: the caller's loop under an async caller; None for the background loop."""
+    redaction: Redaction = NOTHING
+    """Secrets that are kept out of whatever is written down."""
     stop: threading.Event = field(default_factory=threading.Event)
     """Set by the operator: no new call is made."""
 

@@ -97,7 +97,7 @@ class Workers:
             future = worker.executor.submit(carry_out, sent, context, args, max(0.0, until - time.monotonic()), most, redaction)
             came: Came = future.result(max(0.0, until - time.monotonic()))
         except FutureTimeout:
-            return TimedOut(seconds, still_running=not self._end(worker))
+            return TimedOut(still_running=not self._end(worker))
         except Exception:
             self._end(worker)
             return Raised(WorkerDied(f"its worker process {worker.pid} ended in the middle of the call"))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import AsyncIterator
 from typing import Any
 
 from agent_graph.events import Note
 from agent_graph.execution.context import RunContext
 from agent_graph.execution.criteria import check, unmet
-from agent_graph.execution.normalise import normalise
-from agent_graph.execution.outcome import Outcome, Prepared, Returned, describe
+from agent_graph.execution.normalise import TOO_LARGE, UNREADABLE, Kept, keep, receive, receive_async
+from agent_graph.execution.outcome import Outcome, Prepared, Returned, describe, words
 from agent_graph.execution.results import Results
 from agent_graph.identity import EffectKey, digest
 from agent_graph.plan import Step
@@ -17,6 +18,9 @@ from agent_graph.policy.dataflow import expression_reads
 from agent_graph.policy.schemas import mismatches
 from agent_graph.records import Effect, EffectState
 from agent_graph.verdicts import Evidence, Failure, Provenance, StepResult, StepStatus, Undo
+
+GRACE = 1.0
+"""Seconds after its deadline at which a generator that nobody waits for any more is ended."""
 
 
 class Judging:
@@ -26,28 +30,49 @@ class Judging:
         self.run = run
         self.results = results
 
+    def received(self, prepared: Prepared, value: Any) -> Kept:
+        """
+        What is kept of an answer. Called before its call counts as over: the work of a generator is done while its items are taken, and
+        whatever a value's own code does has the call's deadline.
+        """
+        clock = self.run.clock
+        until = (prepared.until or clock.monotonic()) + GRACE  # what a probe found has no deadline
+        return receive(
+            value,
+            prepared.tool.dump,
+            self.run.rules.limits.max_output_bytes,
+            self.run.redaction,
+            to_the_end=prepared.changes,
+            late=lambda: clock.monotonic() > until,
+        )
+
+    async def received_async(self, prepared: Prepared, items: AsyncIterator[Any]) -> Kept:
+        return await receive_async(items, self.run.rules.limits.max_output_bytes, self.run.redaction, to_the_end=prepared.changes)
+
     def returned(self, prepared: Prepared, reply: Returned) -> Outcome:
         """A reply came; now it must be what was expected."""
-        tool, step, value, problem = prepared.tool, prepared.step, reply.value, reply.problem
-        if tool.dump is not None and not reply.plain:
-            try:
-                value = tool.dump(value)
-            except Exception as error:
-                problem = f"the tool returned {type(value).__name__}, which is not what it declares: {describe(error)}"
-        output, unusable = normalise(value, self.run.rules.limits.max_output_bytes)
-        for said in (reply.note, unusable):
-            if said is not None:
-                self.note(step.id, said)
+        tool, step = prepared.tool, prepared.step
+        try:
+            kept = reply.value if isinstance(reply.value, Kept) else self.received(prepared, reply.value)
+        except BaseException as error:  # what a probe found, and cannot be read
+            kept = UNREADABLE._replace(remark=self.describe(error))
+        self.note_kept(step, kept)
         result = self.judged(
             step,
-            output,
+            kept.value,
             attempts=prepared.attempt,
             started=prepared.started,
             finished=self.run.clock.now(),
             schema=tool.spec.output_schema,
-            problem=problem,
+            failure=kept.failure,
         )
         return self.outcome(prepared, "done", result.model_copy(update={"provenance": prepared.provenance, "landed": True}))
+
+    def note_kept(self, step: Step, kept: Kept) -> None:
+        if kept.remark is not None:
+            self.note(step.id, kept.remark)
+        if kept.redacted:
+            self.note(step.id, "something in the output was a secret, or looked like one, and was replaced; no later step can use it")
 
     def judged(
         self,
@@ -58,15 +83,10 @@ class Judging:
         started: float,
         finished: float,
         schema: dict[str, Any] | None = None,
-        problem: str | None = None,
+        failure: Failure | None = None,
     ) -> StepResult:
         """No step succeeds without evidence: output valid against its schemas, and every criterion evaluated and true."""
-        failure: Failure | None = None
-        wrong = [problem] if problem else []
-        if isinstance(output, dict) and output.get("truncated") is True and "sha256" in output:
-            failure = Failure(
-                code="output_too_large", message=f"the output has {output['bytes']:,} bytes; raise limits.max_output_bytes, or return less"
-            )
+        wrong: list[str] = []
         for expected in (schema, step.expected_output):
             if expected is not None and failure is None:
                 wrong.extend(mismatches(expected, output))
@@ -77,6 +97,7 @@ class Judging:
             evidence = check(
                 step.success_criteria, {**self.context(expression_reads(step) - {step.id}, {step.id: output}), "output": output}
             )
+            evidence = tuple(self.without_secrets(each) for each in evidence)
             if failure is None and (missed := unmet(evidence)):
                 failure = Failure(code="criteria_unmet", message="; ".join(missed))
         status: StepStatus = "succeeded" if failure is None else "failed"
@@ -95,13 +116,29 @@ class Judging:
     def judge_again(self, prepared: Prepared, effect: Effect) -> Outcome:
         """The effect has landed before; only what is expected of it may have changed."""
         before = self.run.store.ledger.result(effect.key)
-        output = None if before is None else before.output
-        result = self.judged(prepared.step, output, attempts=effect.attempt, started=effect.started, finished=self.run.clock.now())
+        output, failure, schema = None, None, None
+        if before is not None:
+            output = before.output
+            if before.error is not None and before.error.code == TOO_LARGE:
+                failure = before.error  # what is kept of it is not what it was
+            if before.provenance is None or before.provenance.source != "person":
+                schema = prepared.tool.spec.output_schema
+        result = self.judged(
+            prepared.step,
+            output,
+            attempts=effect.attempt,
+            started=effect.started,
+            finished=self.run.clock.now(),
+            schema=schema,
+            failure=failure,
+        )
         return self.outcome(prepared, "done", result.model_copy(update={"provenance": prepared.provenance, "landed": True}))
 
     def landed_says_person(self, step: Step, effect: Effect, output: Any) -> Outcome:
         now = self.run.clock.now()
-        result = self.judged(step, output, attempts=effect.attempt, started=effect.started, finished=now)
+        kept = keep(output, self.run.rules.limits.max_output_bytes, self.run.redaction)
+        self.note_kept(step, kept)
+        result = self.judged(step, kept.value, attempts=effect.attempt, started=effect.started, finished=now, failure=kept.failure)
         result = result.model_copy(update={"provenance": Provenance(source="person"), "landed": True})
         return Outcome(key=effect.key, state="done", result=result, durable=True)
 
@@ -137,7 +174,7 @@ class Judging:
         try:
             said: Any = prepared.tool.undo(copy.deepcopy(prepared.args), output)
         except Exception as error:
-            why = describe(error)
+            why = self.describe(error)
         else:
             if said is None or isinstance(said, Undo):
                 return said
@@ -166,3 +203,14 @@ class Judging:
 
     def note(self, step_id: str, message: str) -> None:
         self.run.record(Note(run_id=self.run.run_id, at=self.run.clock.now(), step_id=step_id, message=message))
+
+    def describe(self, error: BaseException) -> str:
+        return describe(error, self.run.redaction)
+
+    def words(self, text: Any) -> str:
+        return words(text, self.run.redaction)
+
+    def without_secrets(self, evidence: Evidence) -> Evidence:
+        """What a criterion saw may also come from the goal's parameters, which are as the host gave them."""
+        kept = keep(dict(evidence.values), self.run.rules.limits.max_output_bytes, self.run.redaction)
+        return evidence.model_copy(update={"values": kept.value, "why": self.words(evidence.why)}) if kept.redacted else evidence

@@ -8,8 +8,12 @@ from typing import Any
 from agent_graph.identity import EffectKey, RequestId
 from agent_graph.plan import Step
 from agent_graph.records import EffectState, Owner
+from agent_graph.redaction import OVERLAP, Redaction
 from agent_graph.tools.tool import Tool
 from agent_graph.verdicts import Provenance, Request, StepResult, Undo
+
+MOST_WORDS = 2000
+"""Characters of what a tool says of its failure."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,12 +50,7 @@ class NothingHappened:
 @dataclass(frozen=True, slots=True)
 class Returned:
     value: Any
-    plain: bool = False
-    """Whether it is plain JSON already: a worker process has made it so."""
-    problem: str | None = None
-    """In which way it is not what the tool declares."""
-    note: str | None = None
-    """What could not be kept of it."""
+    """As the tool gave it, or ``Kept`` of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +60,6 @@ class Raised:
 
 @dataclass(frozen=True, slots=True)
 class TimedOut:
-    seconds: float
     still_running: bool
     """A thread cannot be killed: the call was left behind and may still do something."""
 
@@ -93,10 +91,20 @@ class Prepared:
         return self.tool.spec.changes
 
 
-def describe(error: BaseException) -> str:
-    """An exception as one line that can be written down, whatever its own text is."""
+def describe(error: BaseException, redaction: Redaction) -> str:
+    """An exception as one text that can be written down, whatever its own text is."""
     try:
-        text = str(error).strip() or "(no message)"
-    except Exception:
+        text = str(error)
+    except BaseException:
         text = "(its message cannot be read)"
-    return f"{type(error).__name__}: {text}"[:2000].encode("utf-8", "replace").decode()
+    return words(f"{type(error).__name__[:100]}: {text.strip() or '(no message)'}", redaction)
+
+
+def words(text: Any, redaction: Redaction) -> str:
+    """A tool's own words, bounded and without secrets. One that the bound would cut in two is found before it is cut."""
+    try:
+        said = str(text)[: MOST_WORDS + OVERLAP].encode("utf-8", "replace").decode()
+    except BaseException:
+        return "(its message cannot be read)"
+    shown = redaction.text(said)
+    return shown if len(shown) <= MOST_WORDS else shown[: MOST_WORDS - 1] + "…"

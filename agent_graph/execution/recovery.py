@@ -10,7 +10,7 @@ from typing import Any
 from agent_graph.execution.asking import doubt, doubt_digest
 from agent_graph.execution.context import RunContext
 from agent_graph.execution.judging import Judging
-from agent_graph.execution.outcome import NothingHappened, Outcome, Prepared, Returned, Waits, describe
+from agent_graph.execution.outcome import NothingHappened, Outcome, Prepared, Returned, Waits
 from agent_graph.plan import Step
 from agent_graph.records import Effect
 from agent_graph.threads import run_coroutine, start
@@ -107,9 +107,9 @@ class Recovery:
                 asked = run_coroutine(said, self.run.loop)
                 said = asked.result(patience)
         except TimeoutError as error:
-            return Unknown(describe(error) if asked.done() else f"its probe gave no answer within {patience:g} s")
+            return Unknown(self.judging.describe(error) if asked.done() else f"its probe gave no answer within {patience:g} s")
         except BaseException as error:
-            return Unknown(describe(error))
+            return Unknown(self.judging.describe(error))
         if not isinstance(said, Landed | Absent | Unknown):
             return Unknown(f"its probe returned {type(said).__name__} instead of Landed, Absent or Unknown")
-        return said
+        return Unknown(self.judging.words(said.why)) if isinstance(said, Unknown) else said

@@ -7,12 +7,13 @@ starts, and what runs is awaited.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import copy
 import heapq
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ from agent_graph.errors import CancelAsked, Interrupted, LeaseLost, NotDone, Sto
 from agent_graph.events import StepFinished
 from agent_graph.execution.asking import put
 from agent_graph.execution.context import RunContext
+from agent_graph.execution.normalise import UNREADABLE, Kept, is_awaited, is_lazy, is_plain
 from agent_graph.execution.outcome import Outcome, Prepared, Raised, Reply, Returned, TimedOut, Waits
 from agent_graph.execution.results import Results
 from agent_graph.execution.step import Pipeline
@@ -51,6 +53,8 @@ class _Running:
     until: float
     """Monotonic."""
     abandoned: bool = False
+    returned: bool = False
+    """The tool is done; what it returned is being read."""
 
 
 @dataclass(slots=True)
@@ -352,11 +356,11 @@ class Execution:
         args = copy.deepcopy(prepared.args)  # ours stay as they were approved
         if spec.isolation == "process":
             seconds = max(0.0, prepared.until - self.run.clock.monotonic())
-            return self.run.workers.call(tool, context, args, seconds, self.run.rules.limits.max_output_bytes)
+            return self.run.workers.call(tool, context, args, seconds, self.run.rules.limits.max_output_bytes, self.run.redaction)
         if tool.is_async:
-            return self._await(prepared, context, args)
+            return self._await(prepared, lambda: tool.call(context, args))
         if waits:
-            return self._wait_for(prepared, start(tool.call, context, args))
+            return self._wait_for(prepared, start(self._answer, prepared, context, args))
         running = _Running(prepared, self.run.clock.monotonic() + prepared.timeout)
         with self._changed:
             self._calls.add(running)
@@ -364,7 +368,12 @@ class Execution:
                 self._changed.notify_all()  # the coordinator would wake after this call's deadline
         reply: Reply
         try:
-            reply = Returned(tool.call(context, args))
+            value = tool.call(context, args)
+            if is_awaited(value):
+                reply = self._await(prepared, lambda: value)
+            else:
+                running.returned = not is_lazy(value)
+                reply = Returned(self._pipeline.judging.received(prepared, value))
         except BaseException as error:  # SystemExit and the like of a tool are its failure, not ours
             reply = Raised(error)
         with self._changed:
@@ -374,19 +383,28 @@ class Execution:
         self._late(running, "an answer" if isinstance(reply, Returned) else "an error")
         raise _Abandoned
 
-    def _await(self, prepared: Prepared, context: ToolContext, args: dict[str, Any]) -> Reply:
+    def _await(self, prepared: Prepared, made: Callable[[], Any]) -> Reply:
         """An async call, on the caller's loop or ours; cancelled at its deadline, and left behind when it does not mind."""
         begun, over = [], Future[None]()
 
         async def call() -> Any:
             begun.append(True)
             try:
-                return await prepared.tool.call(context, args)
+                value = made()
+                if isinstance(value, AsyncIterator):
+                    return await self._pipeline.judging.received_async(prepared, value)
+                return await value
+            except (Exception, asyncio.CancelledError):
+                raise
+            except BaseException as error:  # asyncio would let it end the loop, and with it whatever else runs there
+                return Raised(error)
             finally:
                 over.set_result(None)
 
         reply = self._wait_for(prepared, run_coroutine(call(), self.run.loop))
-        if not isinstance(reply, TimedOut):
+        if isinstance(reply, Returned):
+            return reply.value if isinstance(reply.value, Raised) else self._read(prepared, reply.value)
+        if isinstance(reply, Raised):
             return reply
         try:
             over.result(CANCEL_GRACE)
@@ -396,8 +414,18 @@ class Execution:
                 with self._changed:
                     self._leave(running)
                 over.add_done_callback(lambda _: start(self._late, running, "the end"))
-                return TimedOut(prepared.timeout, still_running=True)
-        return TimedOut(prepared.timeout, still_running=False)
+                return TimedOut(still_running=True)
+        return TimedOut(still_running=False)
+
+    def _answer(self, prepared: Prepared, context: ToolContext, args: dict[str, Any]) -> Kept:
+        return self._pipeline.judging.received(prepared, prepared.tool.call(context, args))
+
+    def _read(self, prepared: Prepared, value: Any) -> Reply:
+        """What an async call returned. The value's own code may run, so it is given no more time than a call."""
+        if isinstance(value, Kept) or is_plain(value, self.run.rules.limits.max_output_bytes):
+            return Returned(value)
+        read = self._wait_for(prepared, start(self._pipeline.judging.received, prepared, value))
+        return Returned(UNREADABLE) if isinstance(read, TimedOut) and not is_lazy(value) else read
 
     def _wait_for(self, prepared: Prepared, future: Future[Any]) -> Reply:
         until = time.monotonic() + prepared.timeout
@@ -409,7 +437,7 @@ class Execution:
                     return Raised(error)  # the tool's own
                 if time.monotonic() >= until:
                     future.cancel()
-                    return TimedOut(prepared.timeout, still_running=True)
+                    return TimedOut(still_running=True)
             except BaseException as error:
                 return Raised(error)
 
@@ -426,7 +454,7 @@ class Execution:
             self._calls.discard(running)
             self._leave(running)
             prepared = running.prepared
-            reply = TimedOut(prepared.timeout, still_running=True)
+            reply: Reply = Returned(UNREADABLE) if running.returned else TimedOut(still_running=True)
             self._board.active -= 1  # the abandoned worker's place
             self._board.handed_over.append(_Task(prepared.step, _goes_on(prepared, reply)))
 

@@ -17,7 +17,7 @@ from agent_graph.execution.asking import doubt, request
 from agent_graph.execution.context import RunContext
 from agent_graph.execution.freshness import Freshness
 from agent_graph.execution.judging import Judging
-from agent_graph.execution.outcome import NothingHappened, Outcome, Prepared, Raised, Reply, Returned, TimedOut, Waits, describe
+from agent_graph.execution.outcome import NothingHappened, Outcome, Prepared, Raised, Reply, Returned, TimedOut, Waits
 from agent_graph.execution.recovery import Recovery
 from agent_graph.execution.references import MissingOutput, ReferenceError_, resolve
 from agent_graph.execution.results import Results
@@ -263,11 +263,11 @@ class Pipeline:
                 return self.judging.returned(prepared, reply)
             case Raised(error):
                 definite = isinstance(error, (NotDone, *prepared.tool.definite)) or not prepared.changes
-                failure = Failure(code="tool_failed", message=describe(error), retryable=definite)
-            case TimedOut(seconds, still_running):
+                failure = Failure(code="tool_failed", message=self.judging.describe(error), retryable=definite)
+            case TimedOut(still_running):
                 definite = not prepared.changes
                 left = "; the call was left behind and may still end" if still_running else ""
-                failure = Failure(code="timeout", message=f"no answer within {seconds:g} s{left}", retryable=True)
+                failure = Failure(code="timeout", message=f"no answer within {prepared.timeout:g} s{left}", retryable=True)
         if definite:
             if prepared.attempt >= prepared.step.max_attempts:
                 return self.judging.failed(prepared, failure)

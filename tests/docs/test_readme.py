@@ -74,9 +74,10 @@ def test_every_test_that_is_named_exists(page: Path) -> None:
     assert [name for name in names if f"def {name}(" not in everything] == []
 
 
-def test_the_python_in_the_langgraph_page_prints_what_it_says(tmp_path: Path) -> None:
-    page = (ROOT / "docs" / "langgraph.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize("name", ["langgraph.md", "tools.md"])
+def test_the_python_in_a_page_prints_what_it_says(tmp_path: Path, name: str) -> None:
+    page = (ROOT / "docs" / name).read_text(encoding="utf-8")
     (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
     assert done.stderr == ""
-    assert done.stdout.splitlines() == [line.removeprefix("# ") for line in code.splitlines() if line.startswith("# ")]
+    assert done.stdout.splitlines() == [line.strip().removeprefix("# ") for line in code.splitlines() if line.strip().startswith("# ")]
