@@ -6,13 +6,16 @@ VENV := .venv
 CONSTRAINTS := constraints.txt
 PYTEST_ARGS :=
 STUDIO_ARGS :=
+CHAOS_KILLS := 6000
+CHAOS_SEED := 4
+CHAOS_ARGS :=
 # PYTHON is taken from the environment or the command line; empty means: the first of these that is new enough.
 CANDIDATES := $(if $(PYTHON),$(PYTHON),python3 python3.14 python3.13 python3.12 python3.11)
 
 # What another project left in the environment must not leak into this one.
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
-.PHONY: help demo studio test check format constraints clean
+.PHONY: help demo studio test chaos check format constraints clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -28,6 +31,10 @@ studio: $(VENV)/.studio ## the graph in LangGraph Studio, with the same runs; no
 # Not `python -m pytest`: that puts the root on sys.path, where the links nodes, tools and checkpoints are.
 test: $(VENV)/.dev ## all tests, offline; ends with what was not run because a program is absent
 	@$(VENV)/bin/pytest $(PYTEST_ARGS)
+
+# Thousands of processes are killed; the seed settles the plans and the moments, the operating system the rest.
+chaos: $(VENV)/.dev ## kill processes, resume, count effects: about ten minutes; CHAOS_ARGS=--write puts the figures into the docs
+	@PYTHONPATH=tests $(VENV)/bin/python -P -m chaos --kills $(CHAOS_KILLS) --seed $(CHAOS_SEED) $(CHAOS_ARGS)
 
 check: $(VENV)/.dev ## format, lint, types, and who may import whom
 	$(VENV)/bin/ruff format --check

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any, Self
 
 from agent_graph.cancellation import WAIT, cancel, end_if_asked
-from agent_graph.checkpoints.leases import new_owner
+from agent_graph.checkpoints.purge import choose
 from agent_graph.checkpoints.store import DEFAULT_PATH, SqliteStore
 from agent_graph.decisions import Decisions, address, check
-from agent_graph.deps import Deps
+from agent_graph.deps import Deps, environment
 from agent_graph.driver import Driver
 from agent_graph.errors import InvalidDecision, InvalidPlan, RunFinished, UsageError
 from agent_graph.events import Event, Note
@@ -32,10 +32,12 @@ from agent_graph.policy.limits import Limits
 from agent_graph.policy.rules import Policy
 from agent_graph.ports import Clock, Planner, PlanningContext, Store, SystemClock
 from agent_graph.records import Owner, RunRecord
+from agent_graph.redaction import Redaction
 from agent_graph.runs import read_run
 from agent_graph.state import Run, RunStatus
 from agent_graph.threads import on_own_thread
 from agent_graph.tools.registry import ToolRegistry
+from agent_graph.undo import UNDOES, undo_plan
 from agent_graph.verdicts import Edit, Request
 
 OnWaiting = Callable[[Run], Any]
@@ -48,7 +50,8 @@ class AgentGraph:
     """
     ``tools``: functions, ``@tool``s, LangChain tools. ``planner``: a planner, a ``Plan``, a ``Blueprint`` or the path of one, a chat model,
     or the spec of one (``openai:MODEL``); it may be left out when each run brings its ``plan``. ``store``: a path or a store; everything of a run is in it. ``on_waiting``: called with a paused
-    run, it may return a decision, or None to leave the run paused (under ``arun`` it may be a coroutine function).
+    run, it may return a decision, or None to leave the run paused (under ``arun`` it may be a coroutine function). ``secrets``: values, or values by
+    name, that are kept out of everything that is written down, beside those in the environment's variables for keys, tokens and passwords.
 
     Raises UsageError, InvalidDocument or StoreError for parts that cannot work.
     """
@@ -63,6 +66,7 @@ class AgentGraph:
         store: Store | str | Path = DEFAULT_PATH,
         on_waiting: OnWaiting | None = None,
         clock: Clock | None = None,
+        secrets: Iterable[str] | Mapping[str, str] = (),
     ) -> None:
         self.clock = clock or SystemClock()
         registry = tools if isinstance(tools, ToolRegistry) else ToolRegistry(tools)
@@ -78,6 +82,7 @@ class AgentGraph:
             rules=Rules(tools=registry.specs, policy=self.policy, limits=self.limits),
             store=self.store,
             clock=self.clock,
+            redaction=Redaction.of(environment(), secrets),
         )
         self._driver = Driver(self.deps, lambda: self.graph)
 
@@ -87,7 +92,8 @@ class AgentGraph:
         return build_graph(self.deps, self.store.checkpointer())
 
     def close(self) -> None:
-        """Close the store's files."""
+        """End the worker processes, and close the store's files."""
+        self.deps.workers.close()
         self.store.close()
 
     def __enter__(self) -> Self:
@@ -210,6 +216,15 @@ class AgentGraph:
         seen = self._seen(found, takeover)
         return read_run(self.store, cancel(self.store, self.clock, found, by, wait, seen).id)
 
+    def undo(self, run_id: str, *, principal: str | None = None) -> Run:
+        """Take back what a run that ended did: a new run of the ``undo`` calls of its tools, the last effect first, each after a yes.
+
+        ``get(run_id).landed`` lists the effects of a failed or cancelled run and what would take each back. Raises UsageError when there is
+        nothing to take back, or another run is at it.
+        """
+        found = self.store.runs.find(run_id)
+        return self.run(plan=undo_plan(self.store, found), principal=principal, metadata={UNDOES: found})
+
     def stop(self, wait: float = 0.0) -> tuple[str, ...]:
         """Stop whatever this agent drives in this process, between calls, and begin nothing more: for a server that is shut down.
 
@@ -246,6 +261,20 @@ class AgentGraph:
         if not report.valid:
             raise InvalidPlan(report.errors)
 
+    def purge(self, *run_ids: str, finished: bool = False, older_than: float | None = None) -> list[str]:
+        """Remove runs that have ended, wholly: those named, or all (that ended at least ``older_than`` seconds ago). Returns their ids.
+
+        The space goes back to the disk. Raises UsageError, naming each run that has not ended; nothing is removed then.
+        """
+        if bool(run_ids) == (finished or older_than is not None):
+            raise UsageError("say which runs: purge(run_id, …), purge(finished=True) or purge(older_than=seconds)")
+        before = None if older_than is None else self.clock.now() - older_than
+        chosen = [record.id for record in choose(self.store, named=run_ids, finished=not run_ids, updated_before=before)]
+        if chosen:
+            self.store.purge(chosen)
+            self.store.reclaim()
+        return list(chosen)
+
     # ── how it is done ────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _create(
@@ -269,22 +298,18 @@ class AgentGraph:
             if isinstance(made, Plan):
                 self.validate(made.model_copy(update={"goal": wanted}))
         new = RunId(run_id or new_id())
-        self.store.runs.create(new, wanted, thread_id=new, planner=planner.name, policy=self.policy.name, metadata=metadata)
-        if plan is not None:
-            self._keep_plan(new, plan, wanted, planner)
-        return new
-
-    def _keep_plan(self, run_id: RunId, plan: Plan, goal: Goal, planner: Planner) -> None:
-        """A plan that came with the run is its version 1 from the start, so that any process can go on with it."""
-        self.deps.planners[run_id] = planner
-        lease = self.store.leases.acquire(run_id, new_owner())
-        try:
-            made = Plan.model_validate(plan.model_copy(update={"goal": goal, "version": 1, "parent": None}).document())
-            self.store.runs.add_plan(lease, made)
-            self.store.events.add(plan_made(made, run_id, self.clock.now()))
+        # A plan that came with the run is its version 1 from the start, so that any process can go on with it.
+        first = (
+            Plan.model_validate(plan.model_copy(update={"goal": wanted, "version": 1, "parent": None}).document())
+            if plan is not None
+            else None
+        )
+        self.store.runs.create(new, wanted, thread_id=new, planner=planner.name, policy=self.policy.name, metadata=metadata, plan=first)
+        if first is not None:
+            self.deps.planners[new] = planner
+            self.store.events.add(plan_made(first, new, self.clock.now()))
             self.store.flush()
-        finally:
-            self.store.leases.release(lease)
+        return new
 
     def _record(self, run: str | Run) -> RunRecord:
         run_id = run.id if isinstance(run, Run) else self.store.runs.find(run)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from agent_graph.events import Event
@@ -17,6 +19,7 @@ from agent_graph.identity import RunId, new_id
 from agent_graph.policy.compiler import Rules
 from agent_graph.ports import Clock, Planner, Store, SystemClock
 from agent_graph.records import Lease
+from agent_graph.redaction import Redaction
 from agent_graph.tools.registry import ToolRegistry
 
 DRIVE = "__agent_graph_drive"
@@ -54,8 +57,22 @@ class Deps:
     """Calls that are being made by all runs of this agent, by tool."""
     workers: Workers = field(default_factory=Workers)
     """Worker processes, for tools that want one."""
+    redaction: Redaction = field(default_factory=lambda: Redaction.of(environment()))
+    """Secrets that are kept out of whatever is written down."""
     planners: dict[RunId, Planner] = field(default_factory=dict)
     """Planners of runs that were started with a plan of their own."""
 
     def planner_of(self, run_id: RunId) -> Planner:
         return self.planners.get(run_id, self.planner)
+
+
+def environment() -> dict[str, str]:
+    """The process's environment, without what only names a file: a key's path is no key."""
+    return {name: value for name, value in os.environ.items() if not (value.startswith(("/", "~", ".")) and _is_there(value))}
+
+
+def _is_there(path: str) -> bool:
+    try:
+        return Path(path).expanduser().exists()
+    except (OSError, RuntimeError, ValueError):
+        return False

@@ -9,7 +9,7 @@ from typing_extensions import TypedDict  # typing.TypedDict leaves Studio's sche
 
 from agent_graph.display import run_html
 from agent_graph.plan import Goal, Model, Plan, Risk
-from agent_graph.verdicts import Diagnosis, Observation, Request, StepResult
+from agent_graph.verdicts import Diagnosis, LandedEffect, Observation, OpenEffect, Request, StepResult
 
 StoredStatus = Literal["running", "paused", "succeeded", "failed", "cancelled"]
 RunStatus = Literal["running", "paused", "interrupted", "succeeded", "failed", "cancelled"]
@@ -70,6 +70,10 @@ class Run(Model):
     requests: tuple[Request, ...] = ()
     """What waits for a person, oldest first."""
     results: dict[str, StepResult] = {}
+    open_effects: tuple[OpenEffect, ...] = ()
+    """What was begun and has no known outcome. Of a run that ended: look these up in the systems that were called."""
+    landed: tuple[LandedEffect, ...] = ()
+    """Of a run that failed or was cancelled: the effects that happened all the same, the last one first, and what would take each back."""
     observation: Observation | None = None
     answer: JsonValue = None
     error: Diagnosis | None = None
@@ -77,6 +81,9 @@ class Run(Model):
     """By role; empty while no model was asked."""
     owner: str | None = None
     """Who drives it now."""
+    cancel_asked: float | None = None
+    """Since when it is to end, in seconds since the epoch, UTC; no effect begins after that."""
+    cancel_by: str | None = None
     created: float
     updated: float
 

@@ -13,7 +13,7 @@ from datetime import datetime
 
 from pydantic import TypeAdapter
 
-from agent_graph.checkpoints.database import Database
+from agent_graph.checkpoints.database import Database, reads_row
 from agent_graph.checkpoints.leases import check_fence
 from agent_graph.checkpoints.ledger import still_runs
 from agent_graph.errors import DecisionConflict, InvalidDecision, NothingPending
@@ -68,9 +68,10 @@ class Approvals:
     def open(self, run_id: RunId) -> list[Request]:
         """What waits for a person, oldest first."""
         rows = self._database.rows(
-            f"SELECT request FROM approvals WHERE run_id = :run AND {_OPEN} ORDER BY asked, id", {"run": run_id, "now": self._clock.now()}
+            f"SELECT run_id, request FROM approvals WHERE run_id = :run AND {_OPEN} ORDER BY asked, id",
+            {"run": run_id, "now": self._clock.now()},
         )
-        return [self._with_what_still_runs(Request.model_validate_json(row["request"])) for row in rows]
+        return [self._with_what_still_runs(_request(row)) for row in rows]
 
     def _with_what_still_runs(self, request: Request) -> Request:
         if request.kind != "in_doubt" or request.idempotency_key is None:
@@ -283,6 +284,12 @@ def _refuse_absent_while_it_runs(connection: sqlite3.Connection, request: Reques
         )
 
 
+@reads_row("approvals")
+def _request(row: sqlite3.Row) -> Request:
+    return Request.model_validate_json(row["request"])
+
+
+@reads_row("approvals")
 def _record(row: sqlite3.Row) -> ApprovalRecord:
     return ApprovalRecord(
         request=Request.model_validate_json(row["request"]),

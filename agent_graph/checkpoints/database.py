@@ -7,8 +7,10 @@ flush. A durable commit is flushed to disk (``synchronous=FULL``); one that is n
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import sqlite3
+import stat
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -22,8 +24,10 @@ T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], T]
 
 BUSY_TIMEOUT = 10.0
-"""Seconds to wait for another process's transaction."""
+"""Seconds to wait for another process's transaction, unless a store is opened with its own ``busy_timeout``."""
 
+FILE_MODE = 0o600
+FOLDER_MODE = 0o700
 
 _OF_ONE_WORK = (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.InterfaceError, sqlite3.ProgrammingError)
 """What is wrong with one statement and its values, not with the file."""
@@ -45,8 +49,9 @@ class Ticket(Generic[T]):
 class Database:
     """``path`` may be ``:memory:``. Raises StoreUnreadable or StoreTooNew when the file cannot be used."""
 
-    def __init__(self, path: str | Path, *, must_exist: bool = False) -> None:
+    def __init__(self, path: str | Path, *, must_exist: bool = False, busy_timeout: float | None = None) -> None:
         self.path = str(path)
+        self.busy_timeout = BUSY_TIMEOUT if busy_timeout is None else busy_timeout
         self.commits = 0
         """Transactions committed on this connection; ``durable_commits`` of them were flushed to disk."""
         self.durable_commits = 0
@@ -58,18 +63,18 @@ class Database:
         if self.path != ":memory:":
             _prepare(Path(self.path), must_exist=must_exist)
         try:
-            self._connection = sqlite3.connect(self.path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
+            self._connection = sqlite3.connect(self.path, timeout=self.busy_timeout, isolation_level=None, check_same_thread=False)
         except sqlite3.Error as error:
-            raise explain(error, self.path) from error
+            raise self._explain(error) from error
         try:
             self._connection.row_factory = sqlite3.Row
             refuse_foreign(self._connection, self.path)
-            _use_wal(self._connection)
+            _use_wal(self._connection, self.busy_timeout)
             self._connection.execute("PRAGMA foreign_keys = ON")
             migrate(self._connection, self.path)
         except sqlite3.Error as error:
             self._connection.close()
-            raise explain(error, self.path) from error
+            raise self._explain(error) from error
         except BaseException:
             self._connection.close()
             raise
@@ -139,10 +144,10 @@ class Database:
             self.commits += 1
             self.durable_commits += durable
         except BaseException as error:
-            failure = explain(error, self.path) if isinstance(error, sqlite3.Error) else error
+            failure = self._explain(error) if isinstance(error, sqlite3.Error) else error
             for ticket in batch:
                 ticket.error = ticket.error or failure
-            with contextlib.suppress(sqlite3.ProgrammingError):  # the file was closed under us: nothing is left to roll back
+            with contextlib.suppress(sqlite3.Error):  # the file was closed under us, or is gone: nothing is left to roll back
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
             if not isinstance(error, Exception):
@@ -160,7 +165,7 @@ class Database:
         except Exception as refused:
             if isinstance(refused, sqlite3.Error) and not isinstance(refused, _OF_ONE_WORK):
                 raise  # the file itself: a full disk, damage, a lock
-            ticket.error = explain(refused, self.path) if isinstance(refused, sqlite3.Error) else refused
+            ticket.error = self._explain(refused) if isinstance(refused, sqlite3.Error) else refused
             connection.execute("ROLLBACK TO work")
         connection.execute("RELEASE work")
 
@@ -172,16 +177,41 @@ class Database:
             with self._io:
                 return self._connection.execute(sql, values).fetchall()
         except sqlite3.Error as error:
-            raise explain(error, self.path) from error
+            raise self._explain(error) from error
 
     def row(self, sql: str, values: Sequence[Any] | dict[str, Any] = ()) -> sqlite3.Row | None:
         found = self.rows(sql, values)
         return found[0] if found else None
 
+    def _explain(self, error: sqlite3.Error) -> StoreError:
+        return explain(error, self.path, self.busy_timeout)
 
-def _use_wal(connection: sqlite3.Connection) -> None:
+    # ── giving space back ─────────────────────────────────────────────────────────────────────────────────────────────
+
+    def reclaim(self) -> None:
+        """Write the file anew without what was deleted, which can be found in it until then, and begin its log anew.
+
+        Raises StoreError when another process is in the way, or the disk has no room for a second copy of what is left.
+        """
+        with self._io:
+            self.flush()
+            try:
+                self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # a full disk needs this room first
+                self._connection.execute("VACUUM")
+                busy = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+            except sqlite3.Error as error:
+                raise self._explain(error) from error
+        if busy:
+            raise StoreError(f"the store {self.path} is being read by another process, so that its old content is still there; try again later")
+
+    def size(self) -> int:
+        """Bytes of the file and its log; 0 in memory."""
+        return sum(part.stat().st_size for part in parts_of(self.path)[:2] if part.exists()) if self.path != ":memory:" else 0
+
+
+def _use_wal(connection: sqlite3.Connection, patience: float) -> None:
     """The switch needs the file for itself, and unlike for a write SQLite does not wait: another process may be making the store too."""
-    until = time.monotonic() + BUSY_TIMEOUT
+    until = time.monotonic() + patience
     while True:
         try:
             connection.execute("PRAGMA journal_mode = WAL")
@@ -193,37 +223,113 @@ def _use_wal(connection: sqlite3.Connection) -> None:
             return
 
 
+def parts_of(path: str | Path) -> tuple[Path, Path, Path]:
+    """The file of a store, its log, and the index of its log; the last two are there while it is open, and after a crash."""
+    return Path(path), Path(f"{path}-wal"), Path(f"{path}-shm")
+
+
 def _prepare(path: Path, *, must_exist: bool) -> None:
-    """The file is made readable for its owner only; SQLite gives its side files the same mode."""
-    if not path.exists():
+    """Look at the file before SQLite does, which would make an empty one out of what is missing. Raises what cannot be opened.
+
+    A new file is for its owner only, whatever the umask, and SQLite gives its log the same mode; so is a new folder. A folder or a file
+    that is there already keeps its mode, since somebody may have chosen it: ``agent-graph doctor`` says when it is too wide.
+    """
+    try:
+        there = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        there = None
+    except OSError as error:
+        raise StoreError(
+            f"the store {path} cannot be reached: {error.strerror}; check the permissions of its folder, or name another with --store"
+        ) from error
+    if there is None:
         if must_exist:
             raise UsageError(f"there is no store at {path}; run something first, or name another with --store")
         try:
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+            _make_folder(path.parent)
+            os.close(os.open(path, os.O_CREAT | os.O_RDWR, FILE_MODE))
         except OSError as error:
             raise StoreError(f"the store {path} cannot be made: {error.strerror}; choose another place with --store") from error
-    elif path.is_dir():
+    elif stat.S_ISDIR(there.st_mode):
         raise StoreUnreadable(f"the store {path} is a folder; name a file in it, for example {path / 'runs.db'}")
-    elif path.stat().st_size == 0 and (must_exist or path.with_name(path.name + "-wal").exists()):
+    elif there.st_size == 0 and (must_exist or parts_of(path)[1].exists()):
         raise StoreUnreadable(
             f"the store {path} is empty: it was cut off, or never written; restore it from a copy, or name another with --store"
         )
+    elif log_is_gone(path):
+        raise StoreUnreadable(
+            f"the store {path} was not closed, and its log {path}-wal is gone: what its runs did last was written there. Put the log back, or "
+            f"restore the store from a copy. To go on with what is left, although effects that are not on record may be done a second "
+            f"time, remove {path}-shm"
+        )
 
 
-def explain(error: sqlite3.Error, path: str) -> StoreError:
+def log_is_gone(path: Path) -> bool:
+    """Whether somebody took the log of a store that was not closed. SQLite makes the log before its index and removes it after."""
+    _, log, index = parts_of(path)
+    for _ in range(3):  # another process may be closing the store between two looks
+        if not index.exists() or log.exists():
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def _make_folder(folder: Path) -> None:
+    """Each folder that is missing, for the owner only; mkdir(parents=True) gives only the last one its mode."""
+    missing = [each for each in (folder, *folder.parents) if not each.exists()]
+    for each in reversed(missing):
+        each.mkdir(mode=FOLDER_MODE, exist_ok=True)
+
+
+# ── what went wrong ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def explain(error: sqlite3.Error, path: str, waited: float | None = None) -> StoreError:
     """SQLite's error in words that say what to do."""
     text = str(error)
     if "closed database" in text:
         return StoreError(f"the store {path} was closed; make a new agent to go on")
     if "locked" in text or "busy" in text:
         return StoreError(
-            f"the store {path} was locked by another process for {BUSY_TIMEOUT:.0f} s; nothing was written: try again when it is free"
+            f"the store {path} was locked by another process for {BUSY_TIMEOUT if waited is None else waited:g} s; nothing was written: "
+            "try again when it is free"
+        )
+    if "readonly" in text:
+        return StoreError(f"the store {path} cannot be written: {text}; check its permissions, and those of its folder")
+    if "unable to open" in text:
+        return StoreError(
+            f"the store {path} cannot be opened: check its permissions, and those of its folder, in which SQLite keeps the log beside it"
         )
     if "full" in text or "disk I/O" in text:
         return StoreError(f"the store {path} could not be written: {text}; free some disk space, then resume the run")
-    if "readonly" in text:
-        return StoreError(f"the store {path} cannot be written: {text}; check its permissions, and those of its folder")
-    if isinstance(error, sqlite3.DatabaseError) and ("not a database" in text or "malformed" in text or "corrupt" in text):
+    if any(sign in text for sign in ("not a database", "malformed", "corrupt", "no such table", "no such column")):
         return StoreUnreadable(f"the store {path} is damaged or not a store: {text}; restore it from a copy, or name another with --store")
+    if "decode to UTF-8" in text:
+        return StoreUnreadable(f"the store {path} is damaged: a text in it is none; restore it from a copy, or name another with --store")
     return StoreError(f"the store {path}: {text}")
+
+
+Read = TypeVar("Read", bound=Callable[..., Any])
+
+
+def reads_row(table: str) -> Callable[[Read], Read]:
+    """For a function of a row: values that do not parse are damage, and are told with the run that they belong to."""
+
+    def decorated(read: Read) -> Read:
+        @functools.wraps(read)
+        def reading(row: sqlite3.Row) -> Any:
+            try:
+                return read(row)
+            except StoreError:
+                raise
+            except (ValueError, TypeError, KeyError) as error:
+                run_id = row["run_id"] if "run_id" in row.keys() else row["id"]  # noqa: SIM118  # a row is no dict
+                first = str(error).strip().partition("\n")[0]
+                raise StoreUnreadable(
+                    f"a row of {table} of run {run_id} is damaged ({first[:200]}); nothing was done with it. See what else is, with: "
+                    "agent-graph doctor; then restore the store from a copy"
+                ) from error
+
+        return cast("Read", reading)
+
+    return decorated

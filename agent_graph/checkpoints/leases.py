@@ -27,6 +27,8 @@ class Leases:
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
+        self._ended: set[str] = set()
+        """Drives of this process that are over although the store could not be told: a disk that is full keeps no run busy."""
 
     def acquire(self, run_id: RunId, owner: Owner) -> Lease:
         """Raises RunBusy, naming the owner, when another driver holds the run."""
@@ -36,7 +38,7 @@ class Leases:
             row = connection.execute("SELECT owner, expires FROM leases WHERE run_id = ?", (run_id,)).fetchone()
             if row is not None and row["owner"] is not None:
                 holder = _read(row["owner"])
-                if holder != owner and alive(holder, row["expires"], now):
+                if holder != owner and holder.drive not in self._ended and alive(holder, row["expires"], now):
                     raise RunBusy(_busy(run_id, holder, row["expires"] - now))
             taken = connection.execute(
                 """INSERT INTO leases (run_id, owner, fence, expires) VALUES (:run, :owner, 1, :expires)
@@ -59,12 +61,14 @@ class Leases:
 
     def release(self, lease: Lease) -> None:
         """Let go, if it is still held; the fence stays, so that it keeps rising."""
+        self._ended.add(lease.owner.drive)
         self._database.write(
             lambda connection: connection.execute(
                 "UPDATE leases SET owner = NULL WHERE run_id = ? AND fence = ?", (lease.run_id, lease.fence)
             ),
             durable=False,
         )
+        self._ended.discard(lease.owner.drive)
 
     def holder(self, run_id: RunId) -> Owner | None:
         """Who drives the run now; None when nobody does, or its driver is dead."""
@@ -72,7 +76,7 @@ class Leases:
         if row is None or row["owner"] is None:
             return None
         owner = _read(row["owner"])
-        return owner if alive(owner, row["expires"], self._clock.now()) else None
+        return owner if owner.drive not in self._ended and alive(owner, row["expires"], self._clock.now()) else None
 
     def check(self, lease: Lease) -> None:
         """Raises LeaseLost when the run was taken over. Only a look: what writes is held against the fence in its own transaction."""

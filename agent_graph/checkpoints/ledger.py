@@ -10,7 +10,7 @@ import sqlite3
 from dataclasses import asdict
 from typing import Any
 
-from agent_graph.checkpoints.database import Database
+from agent_graph.checkpoints.database import Database, reads_row
 from agent_graph.checkpoints.leases import check_fence
 from agent_graph.checkpoints.owners import alive
 from agent_graph.errors import ApprovalMissing, CancelAsked
@@ -180,7 +180,7 @@ class Ledger:
             step_id=row["step_id"],
             plan_version=row["plan_version"],
             tool=row["tool"] or "",
-            args=_value(row["args"]) or {},
+            args=_args(row),
             risk=row["risk"],
             recovery=row["recovery"],
             started=row["started"] or 0.0,
@@ -260,6 +260,12 @@ def _consume(connection: sqlite3.Connection, approval: RequestId, run_id: RunId,
         )
 
 
+@reads_row("effects")
+def _args(row: sqlite3.Row) -> dict[str, Any]:
+    return _value(row["args"]) or {}
+
+
+@reads_row("effects")
 def _result(row: sqlite3.Row) -> StepResult:
     return StepResult(
         step_id=row["step_id"],

@@ -97,15 +97,16 @@ def _hold(pid: int) -> int | None:
 
 def _end_by_pid(owner: Owner) -> bool:
     try:
-        process = psutil.Process(owner.pid)  # it looks at the start once more before it kills
-        process.kill()
-        process.wait(DEATH)
+        psutil.Process(owner.pid).kill()  # it looks at the start once more before it kills
     except psutil.NoSuchProcess:
         return True
-    except psutil.TimeoutExpired:
-        return not runs(owner)
     except psutil.AccessDenied as error:
         raise PermissionError(str(error)) from error
+    until = time.monotonic() + DEATH
+    while runs(owner):  # not psutil's wait, which would take a child's exit code from whoever started it
+        if time.monotonic() >= until:
+            return False
+        time.sleep(0.01)
     return True
 
 

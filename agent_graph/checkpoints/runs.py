@@ -7,7 +7,7 @@ import json
 import sqlite3
 from typing import Any
 
-from agent_graph.checkpoints.database import Database
+from agent_graph.checkpoints.database import Database, reads_row
 from agent_graph.checkpoints.leases import check_fence
 from agent_graph.errors import StoreError, StoreUnreadable, UnknownRun
 from agent_graph.identity import Digest, RunId
@@ -33,8 +33,9 @@ class Runs:
         planner: str = "",
         policy: str = "",
         metadata: dict[str, Any] | None = None,
+        plan: Plan | None = None,
     ) -> RunRecord:
-        """Raises StoreError when the id is taken."""
+        """With a plan that came along, in one transaction: no other process could make it again. Raises StoreError when the id is taken."""
         now = self._clock.now()
         values = (run_id, thread_id, checkpoint_ns, goal.model_dump_json(exclude_defaults=True), planner, policy, _text(metadata), now, now)
 
@@ -46,6 +47,8 @@ class Runs:
                    VALUES (?, ?, ?, ?, 'running', ?, ?, ?, ?, ?)""",
                 values,
             )
+            if plan is not None:
+                _insert_plan(connection, run_id, plan, now)
 
         self._database.write(work)
         return self.get(run_id)
@@ -91,6 +94,13 @@ class Runs:
             _run(row)
             for row in self._database.rows(f"SELECT * FROM runs {where} ORDER BY created DESC, rowid DESC LIMIT ?", [*values, limit])
         ]
+
+    def with_metadata(self, key: str, value: str) -> list[RunRecord]:
+        """Runs whose metadata say so, oldest first."""
+        rows = self._database.rows(
+            "SELECT * FROM runs WHERE metadata IS NOT NULL AND json_extract(metadata, '$.' || ?) = ? ORDER BY rowid", (key, value)
+        )
+        return [_run(row) for row in rows]
 
     def set_status(self, lease: Lease, status: StoredStatus, observation: Observation | None = None) -> None:
         """Between ``running`` and ``paused``; a run that has finished stays as it is."""
@@ -151,7 +161,6 @@ class Runs:
     def add_plan(self, lease: Lease, plan: Plan) -> None:
         """A new version. Writing the same version again is no change; another plan under its number is refused."""
         now = self._clock.now()
-        text = json.dumps(plan.document(), ensure_ascii=False)
 
         def work(connection: sqlite3.Connection) -> None:
             check_fence(connection, lease)
@@ -160,11 +169,7 @@ class Runs:
                 if there["digest"] != plan.digest:
                     raise StoreError(f"run {lease.run_id} has another plan of version {plan.version}; a plan is never edited in place")
                 return
-            connection.execute(
-                """INSERT INTO plans (run_id, version, digest, parent, plan, reason, created_by, created) VALUES (?, ?, ?, ?, ?, ?, ?, ?)""",
-                (lease.run_id, plan.version, plan.digest, plan.parent, text, plan.reason, plan.created_by, now),
-            )
-            connection.execute("UPDATE runs SET plan_version = ?, updated = ? WHERE id = ?", (plan.version, now, lease.run_id))
+            _insert_plan(connection, lease.run_id, plan, now)
 
         self._database.write(work)
 
@@ -192,6 +197,15 @@ class Runs:
         return [_plan(row) for row in self._database.rows("SELECT * FROM plans WHERE run_id = ? ORDER BY version", (run_id,))]
 
 
+def _insert_plan(connection: sqlite3.Connection, run_id: RunId, plan: Plan, now: float) -> None:
+    connection.execute(
+        """INSERT INTO plans (run_id, version, digest, parent, plan, reason, created_by, created) VALUES (?, ?, ?, ?, ?, ?, ?, ?)""",
+        (run_id, plan.version, plan.digest, plan.parent, _text(plan.document()), plan.reason, plan.created_by, now),
+    )
+    connection.execute("UPDATE runs SET plan_version = ?, updated = ? WHERE id = ?", (plan.version, now, run_id))
+
+
+@reads_row("runs")
 def _run(row: sqlite3.Row) -> RunRecord:
     return RunRecord(
         id=RunId(row["id"]),
@@ -219,6 +233,7 @@ def _parsed(text: str) -> Plan:
     return Plan.model_validate_json(text)
 
 
+@reads_row("plans")
 def _plan(row: sqlite3.Row) -> PlanRecord:
     plan = _parsed(row["plan"])
     if plan.digest != row["digest"]:

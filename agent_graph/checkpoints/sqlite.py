@@ -7,16 +7,21 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
+from contextvars import ContextVar
 from typing import Any
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import ChannelVersions, Checkpoint, CheckpointMetadata, CheckpointTuple
 from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.checkpoint.serde.event_hooks import SerdeEvent, register_serde_event_listener
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.checkpoint.sqlite import SqliteSaver
 
+from agent_graph.checkpoints import database
 from agent_graph.checkpoints.database import explain
+from agent_graph.checkpoints.retention import DEFAULT, Retention
+from agent_graph.errors import StoreError, StoreUnreadable
 from agent_graph.threads import on_own_thread
 
 
@@ -30,18 +35,28 @@ def memory_saver() -> InMemorySaver:
     return InMemorySaver(serde=strict_serializer())
 
 
+Refused = list[str]
+"""Types that the strict serializer did not make again while a row was read."""
+
+
 class Saver(SqliteSaver):
     """LangGraph's SqliteSaver with its async methods, pruning and copying."""
 
-    def __init__(self, path: str, *, busy_timeout: float = 10.0) -> None:
+    def __init__(self, path: str, *, busy_timeout: float | None = None, retention: Retention = DEFAULT) -> None:
         self._path = path
-        connection = sqlite3.connect(path, timeout=busy_timeout, check_same_thread=False)
+        self._retention = retention
+        self._patience = database.BUSY_TIMEOUT if busy_timeout is None else busy_timeout
+        try:
+            connection = sqlite3.connect(path, timeout=self._patience, check_same_thread=False)
+        except sqlite3.Error as error:
+            raise explain(error, path) from error
         super().__init__(connection, serde=strict_serializer())
         try:
             self.setup()
+            connection.execute("PRAGMA secure_delete = FAST")  # pruning must not write what it drops; purge does
         except sqlite3.Error as error:
             connection.close()
-            raise explain(error, path) from error
+            raise explain(error, path, self._patience) from error
 
     def close(self) -> None:
         with self.lock:
@@ -49,12 +64,110 @@ class Saver(SqliteSaver):
 
     @contextmanager
     def cursor(self, transaction: bool = True) -> Iterator[sqlite3.Cursor]:
-        """LangGraph's, with errors of the file told as ours."""
+        """As LangGraph's, which commits half of what failed; here it is rolled back, and errors of the file are told as ours."""
+        with self.lock:
+            try:
+                self.setup()
+                with closing(self.conn.cursor()) as cursor:
+                    yield cursor
+                if transaction:
+                    self.conn.commit()
+            except BaseException as error:
+                with suppress(sqlite3.Error):  # the file was closed under us, or the failure has rolled back already
+                    self.conn.rollback()
+                if isinstance(error, sqlite3.Error):
+                    raise explain(error, self._path, self._patience) from error
+                raise
+
+    # ── reading what may be damaged ───────────────────────────────────────────────────────────────────────────────────
+
+    def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
+        """Raises StoreUnreadable, naming the run, for a row that cannot be read, or that holds what no graph of ours writes."""
+        where = config["configurable"]
+        with self._refusing(str(where["thread_id"]), str(where.get("checkpoint_ns", ""))) as refused:
+            found = super().get_tuple(config)
+            _check(found, refused)
+        return found
+
+    def list(
+        self,
+        config: RunnableConfig | None,
+        *,
+        filter: dict[str, Any] | None = None,  # noqa: A002  # LangGraph's name
+        before: RunnableConfig | None = None,
+        limit: int | None = None,
+    ) -> Iterator[CheckpointTuple]:
+        """Newest first. Raises StoreUnreadable as ``get_tuple`` does."""
+        where = (config or {}).get("configurable", {})
+        found = super().list(config, filter=filter, before=before, limit=limit)
+        while True:
+            with self._refusing(str(where.get("thread_id", "")), str(where.get("checkpoint_ns", ""))) as refused:
+                one = next(found, None)
+                _check(one, refused)
+            if one is None:
+                return
+            yield one
+
+    @contextmanager
+    def _refusing(self, thread_id: str, checkpoint_ns: str) -> Iterator[Refused]:
+        """What goes wrong while a row is read is told with the run that it belongs to. Yields the list of types that were not made again."""
+        refused: Refused = []
+        _refused.set(refused)
         try:
-            with super().cursor(transaction) as cursor:
-                yield cursor
-        except sqlite3.Error as error:
-            raise explain(error, self._path) from error
+            yield refused
+        except StoreError:
+            raise
+        except Exception as error:
+            run_id = self._run_of(thread_id, checkpoint_ns)
+            if run_id is None and isinstance(error, _UnknownType):
+                return  # somebody else's graph; its state is its own
+            whose = f"run {run_id}" if run_id is not None else f"thread {thread_id!r}"
+            todo = (
+                f"The ledger is not touched by that: agent-graph show {run_id}. To go on from the ledger alone, drop the checkpoints: "
+                f"agent-graph purge {run_id} --checkpoints, then agent-graph resume {run_id}"
+                if run_id is not None
+                else "restore the store from a copy, or go on with another thread"
+            )
+            raise StoreUnreadable(
+                f"a checkpoint of {whose} in the store {self._path} cannot be read ({_short(error)}); nothing of it was used. {todo}"
+            ) from error
+        finally:
+            _refused.set(None)
+
+    def _run_of(self, thread_id: str, checkpoint_ns: str) -> str | None:
+        """The newest run of ours there; None where the checkpoints are somebody else's."""
+        with suppress(StoreError), self.cursor(transaction=False) as cursor:
+            return _run_of(cursor, thread_id, checkpoint_ns)
+        return None
+
+    # ── keeping it small ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    def put(
+        self, config: RunnableConfig, checkpoint: Checkpoint, metadata: CheckpointMetadata, new_versions: ChannelVersions
+    ) -> RunnableConfig:
+        """As LangGraph's; now and then what it makes superfluous is dropped (``Retention``)."""
+        saved = super().put(config, checkpoint, metadata, new_versions)
+        step = metadata.get("step", 0)
+        if step > 0 and (metadata.get("source") == "input" or step % self._retention.every == 0):
+            where = saved["configurable"]
+            needed = {str(where["checkpoint_id"]), str(config["configurable"].get("checkpoint_id"))}
+            with suppress(StoreError):  # it is written; what is superfluous goes the next time
+                self._drop_superseded(str(where["thread_id"]), str(where["checkpoint_ns"]), needed)
+        return saved
+
+    def _drop_superseded(self, thread_id: str, checkpoint_ns: str, needed: set[str]) -> None:
+        """Only where a run of ours is: a larger graph's checkpoints are its own, and may depend on one another."""
+        with self.cursor() as cursor:
+            if _run_of(cursor, thread_id, checkpoint_ns) is None:
+                return
+            history = cursor.execute(
+                """SELECT checkpoint_id, COALESCE(json_extract(CAST(metadata AS TEXT), '$.source'), '') = 'input' FROM checkpoints
+                   WHERE thread_id = ? AND checkpoint_ns = ? ORDER BY checkpoint_id""",
+                (thread_id, checkpoint_ns),
+            ).fetchall()
+            gone = self._retention.superseded([(checkpoint_id, bool(is_input)) for checkpoint_id, is_input in history])
+            # By id and not by order alone: a clock that was set back makes a new id that sorts before older ones.
+            self._delete(cursor, [(thread_id, checkpoint_ns, checkpoint_id) for checkpoint_id in gone if checkpoint_id not in needed])
 
     # ── async, on our own threads ─────────────────────────────────────────────────────────────────────────────────────
 
@@ -130,7 +243,51 @@ class Saver(SqliteSaver):
         await on_own_thread(lambda: self.prune(thread_ids, strategy=strategy))
 
     @staticmethod
-    def _delete(cursor: sqlite3.Cursor, rows: Iterator[Any] | Sequence[Any]) -> None:
+    def _delete(cursor: sqlite3.Cursor, rows: Sequence[Any]) -> None:
         for row in rows:
             for table in ("checkpoints", "writes"):
                 cursor.execute(f"DELETE FROM {table} WHERE thread_id = ? AND checkpoint_ns = ? AND checkpoint_id = ?", tuple(row))
+
+
+def _run_of(cursor: sqlite3.Cursor, thread_id: str, checkpoint_ns: str) -> str | None:
+    if cursor.execute("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'runs'").fetchone() is None:
+        return None  # a saver on a file of its own
+    row = cursor.execute(
+        "SELECT id FROM runs WHERE thread_id = ? AND checkpoint_ns = ? ORDER BY rowid DESC LIMIT 1", (thread_id, checkpoint_ns)
+    ).fetchone()
+    return None if row is None else str(row[0])
+
+
+# ── what a row may hold ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class _UnknownType(ValueError):
+    """A type that the strict serializer did not make again; LangGraph hands out its raw content instead."""
+
+
+_refused: ContextVar[Refused | None] = ContextVar("refused", default=None)
+
+
+def _note_refused(event: SerdeEvent) -> None:
+    refused = _refused.get()
+    if refused is not None and event["kind"].endswith("blocked"):
+        refused.append(f"{event['module']}.{event['name']}")
+
+
+register_serde_event_listener(_note_refused)
+
+
+def _check(found: CheckpointTuple | None, refused: Sequence[str]) -> None:
+    """Raises when it is not a checkpoint, or not as it was written."""
+    if found is None:
+        return
+    held: Any = found.checkpoint
+    if not isinstance(held, dict) or not all(isinstance(held.get(part), dict) for part in ("channel_values", "channel_versions")):
+        raise ValueError("it is not a checkpoint")
+    if refused:
+        raise _UnknownType(f"it holds a {refused[0]}, which is never made again from a file")
+
+
+def _short(error: Exception) -> str:
+    said = str(error).strip()
+    return f"{type(error).__name__}: {said[:200]}" if said else type(error).__name__

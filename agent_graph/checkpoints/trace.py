@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 
-from agent_graph.checkpoints.database import Database
+from agent_graph.checkpoints.database import Database, reads_row
 from agent_graph.events import Event, read_event
 from agent_graph.identity import RunId
 
@@ -34,16 +34,18 @@ class Events:
     def of(self, run_id: RunId) -> list[Event]:
         """Oldest first."""
         rows = self._database.rows("SELECT * FROM events WHERE run_id = ? ORDER BY seq", (run_id,))
-        return [
-            read_event(
-                {
-                    "run_id": row["run_id"],
-                    "at": row["at"],
-                    "kind": row["kind"],
-                    "plan_version": row["plan_version"],
-                    "step_id": row["step_id"],
-                    **json.loads(row["data"]),
-                }
-            )
-            for row in rows
-        ]
+        return [_event(row) for row in rows]
+
+
+@reads_row("events")
+def _event(row: sqlite3.Row) -> Event:
+    return read_event(
+        {
+            "run_id": row["run_id"],
+            "at": row["at"],
+            "kind": row["kind"],
+            "plan_version": row["plan_version"],
+            "step_id": row["step_id"],
+            **json.loads(row["data"]),
+        }
+    )

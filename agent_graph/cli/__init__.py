@@ -19,6 +19,7 @@ from agent_graph.errors import (
     InvalidPlan,
     LeaseLost,
     RunBusy,
+    StoreError,
     StoreTooNew,
     StoreUnreadable,
     UsageError,
@@ -65,7 +66,7 @@ def attempt(args: list[str], out: Out) -> int:
     except BrokenPipeError:
         raise
     except AgentGraphError as error:
-        return fail(out, error, exit_code(error), str(error), hint(error))
+        return fail(out, error, exit_code(error), str(error), hint(error), *on_record(error, out))
     except Exception as error:
         if hasattr(error, "format_message"):  # click's and typer's own: a wrong option or argument
             return fail(out, error, USAGE, *usage(error))
@@ -88,6 +89,16 @@ def hint(error: AgentGraphError) -> str:
     if isinstance(error, InvalidPlan) and any(issue.code == "unknown_tool" for issue in error.issues):
         return "tools are given with --tools MODULE[:NAME] or --tools FILE.py"
     return ""
+
+
+def on_record(error: AgentGraphError, out: Out) -> list[str]:
+    """A store that fails in the middle of a run ends the drive, not the run."""
+    if out.run_id is None or not isinstance(error, StoreError) or isinstance(error, LeaseLost):
+        return []
+    return [
+        f"run {out.run_id} stays as it is on record; when the store is well again: {command('resume', out.run_id, store=out.store)}",
+        f"what is wrong with the store: {command('doctor', store=out.store)}",
+    ]
 
 
 def usage(error: Any) -> list[str]:

@@ -10,7 +10,9 @@ import typer
 import agent_graph
 from agent_graph.cli.cancel import cancel
 from agent_graph.cli.demo import demo
+from agent_graph.cli.doctor import doctor
 from agent_graph.cli.look import draw, runs, show, trace
+from agent_graph.cli.purge import purge
 from agent_graph.cli.resume import resume
 from agent_graph.cli.run import run
 from agent_graph.cli.studio_command import studio
@@ -57,6 +59,8 @@ COMMANDS: list[tuple[Callable[..., int], str]] = [
     (validate, "Everything that is wrong with a plan or blueprint."),
     (cancel, "End runs for good."),
     (undo, "Take back what a run did, each call after a yes."),
+    (doctor, "Whether a store is well, and what to do."),
+    (purge, "Remove runs that have ended."),
     (studio, "LangGraph's own server and Studio, on a store."),
     (demo, "A real incident, from the question to the ticket."),
 ]

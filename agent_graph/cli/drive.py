@@ -87,6 +87,8 @@ class Driver:
             run = self.run()
             if run.finished:
                 return None  # it was the last call
+            if run.status == "running":  # after a second Ctrl-C this process still holds the run, for the moments that are left to it
+                run = run.model_copy(update={"status": "interrupted", "owner": None})
             if self.out.json:
                 self.out.document(run)
             else:

@@ -118,7 +118,8 @@ def say_state(out: Out, run: Run, store: str) -> None:
                 say_waiting(out, run, store)
             say_resumable(out, run.id, store)
         case "running":
-            out.say(f"driven by {visible(run.owner)}")
+            ends = f"; cancelled by {visible(run.cancel_by or 'somebody')}, it ends after the calls in flight" if run.cancel_asked else ""
+            out.say(f"driven by {visible(run.owner)}{ends}")
 
 
 def trace(context: typer.Context, run: RunArgument, store: StorePath = str(DEFAULT_PATH), as_json: AsJson = False) -> int:

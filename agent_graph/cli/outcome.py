@@ -9,7 +9,7 @@ from agent_graph.cli.card import how_to_answer, show_card
 from agent_graph.cli.output import Out
 from agent_graph.cli.program import command
 from agent_graph.state import Run, RunStatus
-from agent_graph.trace.render import seconds, value_lines
+from agent_graph.trace.render import seconds, value_lines, when
 from agent_graph.verdicts import Cause, Diagnosis
 from agent_graph.visible import visible
 
@@ -90,9 +90,34 @@ def say_diagnosis(out: Out, run: Run, store: str) -> None:
     out.say(f"  cause: {error.cause}" + (f", at step {visible(error.step_id)}" if error.step_id else ""))
     out.say(f"  what to do: {ADVICE[error.cause]}")
     out.say(f"  the whole story: {command('trace', run.id, store=store)}")
+    say_open_effects(out, run)
+    say_landed(out, run, store)
     if run.answer is not None:
         out.say("as far as it came:")
         say_answer(out, run.answer)
+
+
+def say_open_effects(out: Out, run: Run) -> None:
+    """Of a run that has ended: what nobody will settle any more but a person."""
+    if not run.open_effects:
+        return
+    out.say("begun, and the outcome is not known; look it up in the system that was called:", "bold yellow")
+    for effect in run.open_effects:
+        out.say(f"  step {visible(effect.step_id)}: {visible(effect.tool)}, sent {when(effect.started)}, key {effect.key}")
+        for line in value_lines(effect.args):
+            out.say(f"    {line}")
+
+
+def say_landed(out: Out, run: Run, store: str) -> None:
+    """Of a run that failed or was cancelled: what it did all the same, and how it is taken back."""
+    if not run.landed:
+        return
+    out.say("done all the same:")
+    for effect in run.landed:
+        back = f"  (undo: {visible(effect.undo.tool)})" if effect.undo else ""
+        out.say(f"  step {visible(effect.step_id)}: {visible(effect.tool)}, {when(effect.finished)}{back}")
+    if any(effect.undo for effect in run.landed):
+        out.say(f"  to take back what can be undone, each call after a yes: {command('undo', run.id, store=store)}")
 
 
 def say_waiting(out: Out, run: Run, store: str, *, cards: bool = True) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from agent_graph.cancellation import end_if_asked
 from agent_graph.checkpoints.store import DEFAULT_PATH, SqliteStore
 from agent_graph.cli import inputs
 from agent_graph.cli.card import show_card
@@ -26,9 +27,11 @@ from agent_graph.cli.recipe import (
     recipe_here,
     recipe_of,
 )
+from agent_graph.cli.takeover import owner_to_end
 from agent_graph.errors import AmbiguousDecision, NothingPending, RunBusy, RunFinished, UsageError
 from agent_graph.plan import Plan
 from agent_graph.planners.choose import names_model
+from agent_graph.ports import SystemClock
 from agent_graph.records import RunRecord
 from agent_graph.runs import read_run
 from agent_graph.state import Run
@@ -49,6 +52,13 @@ def resume(
     answer: Annotated[str | None, typer.Option("--answer", metavar="TEXT", help="The answer to a question.")] = None,
     landed: Annotated[str | None, typer.Option("--landed", metavar="[FILE]", help="It happened; FILE holds what it returned.")] = None,
     absent: Annotated[bool, typer.Option("--absent", help="It did not happen.")] = False,
+    takeover: Annotated[
+        bool,
+        typer.Option(
+            "--takeover",
+            help="When another process of this machine drives the run: kill that whole process first, with every other run that it drives.",
+        ),
+    ] = False,
     by: By = None,
     tools: Tools = [],  # noqa: B006
     policy: PolicyPath = None,
@@ -67,13 +77,19 @@ def resume(
       agent-graph resume 3f2a --edit args.yaml      YAML or JSON
       agent-graph resume 3f2a --reject "not today" --stop
       agent-graph resume 3f2a --request 9c1e --answer "eu-west-1"
+      agent-graph resume 3f2a --takeover            the process that drives it hangs
+
+    A run is driven by one process at a time: a second one is refused and told which. A process that died has let go of its run; one that
+    is there but silent is never robbed, only ended by --takeover. What it was about to do is settled by the tools' recovery classes.
 
     Exit codes are those of run.
     """  # noqa: D301
     out = Out.of(context, as_json=as_json)
     here = recipe_here(tools, policy)
     with SqliteStore(Path(store).absolute(), must_exist=True) as opened:
-        record = opened.runs.get(opened.runs.find(run))
+        found = opened.runs.find(run)
+        end_if_asked(opened, SystemClock(), found)  # the driver that was to end it died
+        record = opened.runs.get(found)
         out.about(record.id, store)
         if record.finished:
             raise RunFinished(f"run {record.id} has ended ({record.status}); look at it with: agent-graph show {record.id}")
@@ -101,7 +117,8 @@ def resume(
         if only_looks:
             return driver.to_the_end(None, only=asked.id if request and asked else None)
         what: Any = {asked.id: decision} if asked is not None and decision is not None else None
-        events = agent.stream_resume(record.id, what, by=by or login_name())
+        owner = owner_to_end(out, opened, record.id) if takeover else None
+        events = agent.stream_resume(record.id, what, by=by or login_name(), takeover=owner or False)
         try:
             return driver.to_the_end(events)
         except RunBusy as error:

@@ -1,4 +1,8 @@
-"""Ctrl-C, and whoever asks the process to end: stop after the call in flight, and say so. A second one stops at once."""
+"""Ctrl-C, and whoever asks the process to end: stop after the call in flight, and say so. A second one stops at once.
+
+A terminal that is closed sends its signal more than once (the kernel's and the shell's), and a service's supervisor may send two kinds, so
+what follows at once belongs to the first.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ import contextlib
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from types import FrameType
 from typing import Protocol
@@ -18,6 +23,9 @@ class Shown(Protocol):
     """Whether it shows that by itself."""
 
 
+ONE_WISH = 0.2
+"""Seconds within which signals are one wish to stop."""
+
 _SIGNALS = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
 
 
@@ -27,6 +35,7 @@ def as_interrupt() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+    _asked.clear()
     before = {number: signal.getsignal(number) for number in _SIGNALS}
     for number, handler in before.items():
         if handler is not signal.SIG_IGN:
@@ -39,6 +48,8 @@ def as_interrupt() -> Iterator[None]:
 
 
 _shown: list[Shown] = []
+_asked: list[float] = []
+"""When, by the monotonic clock."""
 
 
 @contextlib.contextmanager
@@ -52,6 +63,10 @@ def announced(shown: Shown) -> Iterator[None]:
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
+    now = time.monotonic()
+    if _asked and now - _asked[-1] < ONE_WISH:
+        return
+    _asked.append(now)
     for shown in _shown:
         if not shown.stopping:
             shown.stopping = True

@@ -21,6 +21,7 @@ from agent_graph.deps import DRIVE, Deps
 from agent_graph.errors import CancelAsked, Interrupted, StoreError, UsageError
 from agent_graph.events import Event
 from agent_graph.execution.context import RunContext
+from agent_graph.execution.outcome import words
 from agent_graph.execution.results import Results, check_tools
 from agent_graph.identity import RunId, new_id
 from agent_graph.nodes.messages import goal_in
@@ -105,6 +106,7 @@ class Visit:
             emit=self.emit,
             slots=deps.slots,
             workers=deps.workers,
+            redaction=deps.redaction,
             loop=self.loop,
             stop=self.stop,
         )
@@ -148,7 +150,7 @@ class Visit:
 
     def blame(self, code: str, message: str, step_id: str | None = None) -> None:
         """Put on record why the run is going to end ``failed``."""
-        self.deps.store.runs.blame(self.lease, diagnose(code, message, step_id))
+        self.deps.store.runs.blame(self.lease, diagnose(code, words(message, self.deps.redaction), step_id))
 
     def replans_left(self) -> int:
         """How many versions the planner may still make, whatever the reason."""

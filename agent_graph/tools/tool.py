@@ -296,7 +296,8 @@ def _from_function(function: Any, name: str | None, args_schema: dict[str, Any] 
         raise InvalidToolError(f"{function!r} is not a tool: give a function, a bound method, a LangChain tool, or a Tool")
     written = function.func if isinstance(function, functools.partial) else function
     name = str(name or getattr(written, "__name__", type(written).__name__))
-    is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004  # an object's own
+    called = (function, getattr(function, "__call__", None))  # noqa: B004  # an object's own
+    is_async = any(inspect.iscoroutinefunction(each) or inspect.isasyncgenfunction(each) for each in called)
     model: type[BaseModel] | None
     description = inspect.cleandoc(getattr(written, "__doc__", None) or "")
     if args_schema is None:

@@ -39,6 +39,16 @@ def seconds(value: float) -> str:
     return f"{minutes} min {rest:02} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
 
 
+def byte_size(count: int) -> str:
+    """``512 B``, ``3.4 kB``, ``135 MB``."""
+    size, unit = float(count), "B"
+    for larger in ("kB", "MB", "GB"):
+        if size < 1000:
+            break
+        size, unit = size / 1000, larger
+    return f"{size:.0f} {unit}" if unit == "B" or size >= 100 else f"{size:.1f} {unit}"
+
+
 def event_line(event: Event, since: float) -> str:
     """One line of a trace: seconds since the run began, phase, kind, step, details."""
     step = getattr(event, "step_id", None) or ""

@@ -215,7 +215,7 @@ def test_a_worker_does_not_outlive_its_driver(store_path: Path, tmp_path: Path) 
         return [each for each in psutil.Process(driver.pid).children(recursive=True) if "resource_tracker" not in " ".join(each.cmdline())]
 
     with AgentGraph([where], store=store_path) as agent:
-        assert until(lambda: any(agent.store.ledger.open_effects(one.id) for one in agent.store.runs.recent()))  # type: ignore[arg-type]
+        assert until(lambda: any(agent.store.ledger.open_effects(one.id) for one in agent.store.runs.recent()))
     assert until(lambda: bool(workers()))
     found = workers()
     driver.kill()

@@ -53,7 +53,7 @@ def test_absent_is_neither_offered_nor_taken_while_the_call_runs_and_is_when_it_
         request = run.requests[0]
         assert request.outcomes == ("landed",)
         assert str(os.getpid()) in str(request.left_running)
-        with pytest.raises(InvalidDecision, match="still runs in process .* so it may yet happen"):
+        with pytest.raises(InvalidDecision, match=r"still runs in process .* so it may yet happen"):
             agent.resume(run, Resolve(outcome="absent"))
         gate.set()
         assert until(lambda: agent.get(run.id).requests[0].outcomes == ("landed", "absent"))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +36,8 @@ def plan(name: str, steps: int, **more: Any) -> Plan:
 
 
 @pytest.fixture
-def side() -> Iterator[Side]:
-    yield Side()
+def side() -> Side:
+    return Side()
 
 
 def declared(side: Side, **more: Any) -> Any:

@@ -21,10 +21,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from agent_graph.execution.normalise import BRIEF, MAX_DEPTH, brief, normalise
+from agent_graph.execution.normalise import BRIEF, MAX_DEPTH, brief, keep
 from agent_graph.verdicts import StepResult
 
 LIMIT = 100_000
+
+
+def normalise(value: Any, limit: int) -> tuple[Any, str | None]:
+    kept = keep(value, limit)
+    return kept.value, kept.remark
 
 
 class Colour(Enum):
@@ -164,7 +169,10 @@ def test_what_json_writes_as_well_is_kept_as_it_reads_back(value: Any, plain: An
         (1 + 2j, "(1+2j)"),
         ([10**5000], [hex(10**5000)]),
         (Point, f"<class '{__name__}.Point'>"),
-        (deque([1]), "deque([1])"),
+        (deque([1]), [1]),
+        (range(3), [0, 1, 2]),
+        ({"a": 1}.items(), [["a", 1]]),
+        (memoryview(b"bytes"), "bytes"),
     ],
     ids=lambda value: type(value).__name__,
 )
@@ -217,7 +225,7 @@ def test_nothing_that_is_returned_can_make_it_raise(value: Any) -> None:
 
 
 def test_the_same_output_gives_the_same_bytes_in_each_process() -> None:
-    code = "from agent_graph.execution.normalise import normalise; print(normalise([{'b', 'a', 'c', 'd'}, object(), (x for x in [])], 1000)[0])"
+    code = "from agent_graph.execution.normalise import keep; print(keep([{'b', ('a', 1), 'c', 'd'}, object(), (x for x in [])], 1000).value)"
     printed = {subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout for _ in range(3)}
     assert len(printed) == 1
     assert "0x" not in printed.pop()
@@ -234,6 +242,7 @@ def test_what_is_too_large_is_kept_as_its_size_hash_and_beginning() -> None:
         "truncated": True,
         "bytes": len(written),
         "sha256": hashlib.sha256(written.encode()).hexdigest(),
+        "whole": True,
         "head": written[:128],
     }
     assert problem == "the output has 5,002 bytes; at most 1,024 are kept"
