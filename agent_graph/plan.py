@@ -6,9 +6,9 @@ These models cross a planner or a disk, so they are pydantic, frozen, and refuse
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, StringConstraints, ValidationError, model_validator
@@ -107,31 +107,45 @@ class Reference:
     path: str | None = None
     """A JMESPath below the step's output; None for the whole output."""
 
-    @classmethod
-    def parse(cls, text: str) -> Reference:
+    @staticmethod
+    def parse(text: str) -> Reference:
         """Raises ValueError with the two allowed forms."""
-        found = _REFERENCE.fullmatch(text)
-        if found is None:
-            raise ValueError(f"{text!r} is not a reference; write steps.<id>.output, steps.<id>.output.<jmespath> or params.<name>")
-        rest = found["rest"]
-        path = None if not rest else rest[1:] if rest.startswith(".") else "@" + rest
-        return cls(text, step=found["step"], param=found["param"], path=path)
+        return _parsed(text)
+
+
+@lru_cache(maxsize=16_384)  # each node of a drive looks at all of them
+def _parsed(text: str) -> Reference:
+    found = _REFERENCE.fullmatch(text)
+    if found is None:
+        raise ValueError(f"{text!r} is not a reference; write steps.<id>.output, steps.<id>.output.<jmespath> or params.<name>")
+    rest = found["rest"]
+    path = None if not rest else rest[1:] if rest.startswith(".") else "@" + rest
+    return Reference(text, step=found["step"], param=found["param"], path=path)
 
 
 def is_reference(value: Any) -> bool:
-    return isinstance(value, Mapping) and "$ref" in value
+    return isinstance(value, dict) and "$ref" in value
 
 
-def references(value: Any, at: str = "") -> Iterator[tuple[str, str]]:
+def references(value: Any) -> list[tuple[str, str]]:
     """Every reference inside a JSON value, as (path of the place, text of the reference), outermost first."""
-    if is_reference(value):
-        yield at, str(value["$ref"])
-    elif isinstance(value, Mapping):
+    found: list[tuple[str, str]] = []
+    _collect(value, "", found)
+    return found
+
+
+def _collect(value: Any, at: str, found: list[tuple[str, str]]) -> None:
+    if isinstance(value, dict):
+        if "$ref" in value:
+            found.append((at, str(value["$ref"])))
+            return
         for key, item in value.items():
-            yield from references(item, f"{at}.{key}" if at else str(key))
+            if isinstance(item, dict | list | tuple):
+                _collect(item, f"{at}.{key}" if at else str(key), found)
     elif isinstance(value, list | tuple):
         for index, item in enumerate(value):
-            yield from references(item, f"{at}[{index}]")
+            if isinstance(item, dict | list | tuple):
+                _collect(item, f"{at}[{index}]", found)
 
 
 def check_references(value: Any, where: str) -> None:
@@ -144,7 +158,7 @@ def check_references(value: Any, where: str) -> None:
             Reference.parse(str(value["$ref"]))
         except ValueError as error:
             raise ValueError(f"{where}: {error}") from None
-    elif isinstance(value, Mapping):
+    elif isinstance(value, dict):
         for key, item in value.items():
             check_references(item, f"{where}.{key}")
     elif isinstance(value, list | tuple):
@@ -205,10 +219,19 @@ class Step(Model):
         return next(kind for kind in KINDS if getattr(self, kind) is not None)
 
     @cached_property
+    def references(self) -> tuple[tuple[str, Reference], ...]:
+        """Every reference in the arguments, by the path of its place."""
+        return tuple((at, Reference.parse(text)) for at, text in references(self.args))
+
+    @cached_property
+    def reads(self) -> frozenset[str]:
+        """Ids of the steps that the arguments refer to."""
+        return frozenset(reference.step for _, reference in self.references if reference.step is not None)
+
+    @cached_property
     def needs(self) -> frozenset[str]:
         """Ids of the steps that must have ended before this one can start, references included (criteria and ``when`` apart)."""
-        referred = (Reference.parse(text).step for _, text in references(self.args))
-        return frozenset(self.depends_on) | {step for step in referred if step is not None}
+        return self.reads.union(self.depends_on)
 
     @property
     def fallback(self) -> str | None:

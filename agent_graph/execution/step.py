@@ -22,7 +22,7 @@ from agent_graph.execution.recovery import Recovery
 from agent_graph.execution.references import MissingOutput, ReferenceError_, resolve
 from agent_graph.execution.results import Results
 from agent_graph.identity import StepId, call_digest, digest, effect_key
-from agent_graph.plan import Reference, Step, references
+from agent_graph.plan import Step
 from agent_graph.policy.expressions import ExpressionError, evaluate, steps_read
 from agent_graph.policy.schemas import mismatches
 from agent_graph.records import Effect, Intent
@@ -331,4 +331,4 @@ class Pipeline:
 
 
 def _params(step: Step) -> set[str]:
-    return {found for _, text in references(step.args) if (found := Reference.parse(text).param) is not None}
+    return {reference.param for _, reference in step.references if reference.param is not None}

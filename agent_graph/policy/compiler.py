@@ -8,7 +8,7 @@ from typing import Any
 
 from agent_graph.identity import RunId, StepId, call_digest
 from agent_graph.plan import RISKS, Judge, Plan, Reference, Step, highest, is_reference, references
-from agent_graph.policy.dataflow import Dataflow, expression_reads, find_cycle, step_reads
+from agent_graph.policy.dataflow import Dataflow, expression_reads, find_cycle
 from agent_graph.policy.expressions import ExpressionError, check_expression, steps_read
 from agent_graph.policy.issues import ISSUES
 from agent_graph.policy.limits import Limits
@@ -154,8 +154,8 @@ class _Compiler:
         for need in step.depends_on:
             if need not in self.position:
                 yield _issue("dangling_reference", f"depends_on names {need!r}, which is not in the plan", self.known_steps(), step.id)
-        for at, text in references(step.args):
-            yield from self.reference(Reference.parse(text), f"args{'.' + at if at else ''}", step.id)
+        for at, reference in step.references:
+            yield from self.reference(reference, f"args{'.' + at if at else ''}", step.id)
         if step.when is not None:
             yield from self.expression(step.when, "when", step.id, own_output=False)
         for index, criterion in enumerate(step.success_criteria):
@@ -180,10 +180,10 @@ class _Compiler:
         if step.allowed_tools and name not in step.allowed_tools:
             yield _issue("tool_not_allowed", f"it calls {name!r}, but allows only {', '.join(step.allowed_tools)}", "", step.id)
         type_of: dict[str, Mapping[str, Any]] = {}
-        for _, text in references(step.args):
-            known = self.type_of(Reference.parse(text))
+        for _, reference in step.references:
+            known = self.type_of(reference)
             if isinstance(known, Mapping):
-                type_of[text] = known
+                type_of[reference.text] = known
         for wrong in argument_mismatches(spec.args_schema, self.with_params(step.args), type_of):
             yield _issue("invalid_arguments", f"{name}: {wrong}", "", step.id)
 
@@ -201,7 +201,7 @@ class _Compiler:
             reason = verdict.reason
         else:
             return [], []
-        if step_reads(step):
+        if step.reads:
             return [], []  # its arguments come from earlier steps: asked when they are known
         args = self.with_params(step.args)
         bound = call_digest(self.run_id, StepId(step.id), spec.name, spec.digest, args)
@@ -277,7 +277,7 @@ class _Compiler:
         if is_reference(value):
             param = Reference.parse(value["$ref"]).param
             return self.plan.goal.params.get(param, value) if param is not None else value
-        if isinstance(value, Mapping):
+        if isinstance(value, dict):
             return {key: self.with_params(item) for key, item in value.items()}
         if isinstance(value, list):
             return [self.with_params(item) for item in value]

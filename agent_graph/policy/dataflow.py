@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from graphlib import CycleError, TopologicalSorter
 
-from agent_graph.plan import Plan, Reference, Step, references
+from agent_graph.plan import Plan, Step
 from agent_graph.policy.expressions import ExpressionError, steps_read
 
 
@@ -27,9 +28,13 @@ class Dataflow:
 
     @classmethod
     def of(cls, plan: Plan) -> Dataflow:
-        """For a plan that validates. Steps that are named but not there are left out."""
+        """For a plan that validates. Steps that are named but not there are left out. Each node of a drive asks; it is computed once."""
+        return _of(_ByDigest(plan))
+
+    @classmethod
+    def _of(cls, plan: Plan) -> Dataflow:
         known = plan.by_id
-        reads = {step.id: step_reads(step) & known.keys() for step in plan.steps}
+        reads = {step.id: step.reads & known.keys() for step in plan.steps}
         fallback_of = {step.fallback: step.id for step in plan.steps if step.fallback in known}
         needs = {step.id: set(step.needs | expression_reads(step)) & known.keys() - {step.id} for step in plan.steps}
         for fallback, primary in fallback_of.items():
@@ -62,9 +67,20 @@ class Dataflow:
         )
 
 
-def step_reads(step: Step) -> frozenset[str]:
-    """Steps that the arguments refer to."""
-    return frozenset(found for _, text in references(step.args) if (found := Reference.parse(text).step) is not None)
+@dataclass(frozen=True, slots=True, eq=False)
+class _ByDigest:
+    plan: Plan
+
+    def __hash__(self) -> int:
+        return hash(self.plan.digest)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _ByDigest) and self.plan.digest == other.plan.digest
+
+
+@lru_cache(maxsize=32)
+def _of(key: _ByDigest) -> Dataflow:
+    return Dataflow._of(key.plan)
 
 
 def expression_reads(step: Step) -> frozenset[str]:

@@ -81,7 +81,7 @@ def argument_mismatches(schema: Mapping[str, Any], args: Mapping[str, Any], type
 def _referred(value: Any) -> Iterator[str]:
     if is_reference(value):
         yield value["$ref"]
-    elif isinstance(value, Mapping):
+    elif isinstance(value, dict):
         for item in value.values():
             yield from _referred(item)
     elif isinstance(value, list):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from agent_graph.identity import RunId
 from agent_graph.plan import Plan
 from agent_graph.policy.compiler import Rules, compile_plan
-from agent_graph.policy.dataflow import Dataflow, expression_reads, find_cycle, step_reads
+from agent_graph.policy.dataflow import Dataflow, expression_reads, find_cycle
 from agent_graph.policy.limits import Limits
 from agent_graph.policy.rules import Policy
 from agent_graph.ports import ToolSpec
@@ -84,7 +84,7 @@ def test_steps_that_are_not_there_are_left_out() -> None:
 def test_an_expression_that_cannot_be_read_needs_nothing() -> None:
     step = made({"id": "a", "when": "size(steps) > 1", "success_criteria": ["steps.b.output"]}).steps[0]
     assert expression_reads(step) == {"b"}
-    assert step_reads(step) == set()
+    assert step.reads == set()
 
 
 def test_a_cycle_is_named_from_its_start_to_its_start() -> None:
