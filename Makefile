@@ -9,13 +9,14 @@ STUDIO_ARGS :=
 CHAOS_KILLS := 6000
 CHAOS_SEED := 4
 CHAOS_ARGS :=
+BENCH_ARGS :=
 # PYTHON is taken from the environment or the command line; empty means: the first of these that is new enough.
 CANDIDATES := $(if $(PYTHON),$(PYTHON),python3 python3.14 python3.13 python3.12 python3.11)
 
 # What another project left in the environment must not leak into this one.
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
-.PHONY: help demo studio test chaos check format constraints clean
+.PHONY: help demo studio test chaos bench check format constraints clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -36,6 +37,10 @@ test: $(VENV)/.dev ## all tests, offline; ends with what was not run because a p
 chaos: $(VENV)/.dev ## kill processes, resume, count effects: about ten minutes; CHAOS_ARGS=--write puts the figures into the docs
 	@PYTHONPATH=tests $(VENV)/bin/python -P -m chaos --kills $(CHAOS_KILLS) --seed $(CHAOS_SEED) $(CHAOS_ARGS)
 
+# What is compared takes turns in one run; the figures of a machine that does something else meanwhile are not worth keeping.
+bench: $(VENV)/.bench ## what a step costs, beside LangGraph and DBOS: about ten minutes; BENCH_ARGS=--quick a minute, =--write the docs
+	@PYTHONPATH=tests $(VENV)/bin/python -P -m bench $(BENCH_ARGS)
+
 check: $(VENV)/.dev ## format, lint, types, and who may import whom
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/ruff check
@@ -49,7 +54,7 @@ format: $(VENV)/.dev ## format, and repair what ruff can repair by itself
 # With the oldest Python that is supported: a version chosen by a newer one may not exist for it.
 constraints: ## write constraints.txt anew, from the newest versions that pyproject.toml allows
 	@fresh=$$(mktemp -d) && trap 'rm -rf "$$fresh"' EXIT && \
-	$(MAKE) VENV="$$fresh/venv" CONSTRAINTS= PYTHON="$(if $(PYTHON),$(PYTHON),python3.11)" "$$fresh/venv/.dev" && \
+	$(MAKE) VENV="$$fresh/venv" CONSTRAINTS= PYTHON="$(if $(PYTHON),$(PYTHON),python3.11)" "$$fresh/venv/.dev" "$$fresh/venv/.bench" && \
 	"$$fresh/venv/bin/python" -c '$(FREEZE)' >"$$fresh/frozen" && cp "$$fresh/frozen" constraints.txt
 
 # Not `pip freeze`: uv and pip spell names differently, and one environment should give one file.
@@ -63,7 +68,7 @@ clean: ## remove the environment and caches; runs under .agent-graph/ are yours 
 	find agent_graph tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # ── the virtual environment ───────────────────────────────────────────────────────────────────────────────────────────
-# Three stamps, each written last, so that half an environment is never taken for a whole one: the demo does not wait for mypy.
+# Stamps, each written last, so that half an environment is never taken for a whole one: the demo does not wait for mypy.
 
 # uv makes environments without pip, so the environment itself says who made it.
 INSTALL = if [ -x $(VENV)/bin/pip ]; then set -- $(VENV)/bin/python -m pip install -q --disable-pip-version-check; \
@@ -98,6 +103,10 @@ $(VENV)/.runtime: pyproject.toml $(CONSTRAINTS)
 # Its tests start the real server, so the development environment has it, too.
 $(VENV)/.studio: $(VENV)/.runtime
 	@$(INSTALL) -e '.[studio]'
+	@touch $@
+
+$(VENV)/.bench: $(VENV)/.runtime
+	@$(INSTALL) -e '.[bench]'
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.studio

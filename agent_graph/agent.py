@@ -225,6 +225,10 @@ class AgentGraph:
         found = self.store.runs.find(run_id)
         return self.run(plan=undo_plan(self.store, found), principal=principal, metadata={UNDOES: found})
 
+    async def acancel(self, run_id: str, *, by: str | None = None, wait: float = WAIT, takeover: bool | Owner = False) -> Run:
+        """As ``cancel``, for async callers: a run whose tools are on this very loop could not end while it is blocked."""
+        return await on_own_thread(lambda: self.cancel(run_id, by=by, wait=wait, takeover=takeover))
+
     def stop(self, wait: float = 0.0) -> tuple[str, ...]:
         """Stop whatever this agent drives in this process, between calls, and begin nothing more: for a server that is shut down.
 

@@ -173,6 +173,11 @@ def _named(name: str) -> str:
     return f"[redacted: {name}]"
 
 
+def is_stand_in(value: object) -> bool:
+    """Whether it is nothing but what stands in a secret's place. Sent as it is, it would be taken for the secret: a password, say."""
+    return isinstance(value, str) and value.startswith("[redacted: ") and value.find("]") == len(value) - 1
+
+
 def _in_environment(environment: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     for name, text in environment.items():
         value = text.strip()

@@ -72,7 +72,7 @@ class Database:
             _use_wal(self._connection, self.busy_timeout)
             self._connection.execute("PRAGMA foreign_keys = ON")
             migrate(self._connection, self.path)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:  # the latter: SQLite says what is damaged, in words that are damaged
             self._connection.close()
             raise self._explain(error) from error
         except BaseException:
@@ -176,14 +176,14 @@ class Database:
         try:
             with self._io:
                 return self._connection.execute(sql, values).fetchall()
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:
             raise self._explain(error) from error
 
     def row(self, sql: str, values: Sequence[Any] | dict[str, Any] = ()) -> sqlite3.Row | None:
         found = self.rows(sql, values)
         return found[0] if found else None
 
-    def _explain(self, error: sqlite3.Error) -> StoreError:
+    def _explain(self, error: sqlite3.Error | UnicodeDecodeError) -> StoreError:
         return explain(error, self.path, self.busy_timeout)
 
     # ── giving space back ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -284,7 +284,7 @@ def _make_folder(folder: Path) -> None:
 # ── what went wrong ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def explain(error: sqlite3.Error, path: str, waited: float | None = None) -> StoreError:
+def explain(error: sqlite3.Error | UnicodeDecodeError, path: str, waited: float | None = None) -> StoreError:
     """SQLite's error in words that say what to do."""
     text = str(error)
     if "closed database" in text:
@@ -295,7 +295,7 @@ def explain(error: sqlite3.Error, path: str, waited: float | None = None) -> Sto
             "try again when it is free"
         )
     if "readonly" in text:
-        return StoreError(f"the store {path} cannot be written: {text}; check its permissions, and those of its folder")
+        return StoreError(f"the store {path} cannot be written: {text}; check its permissions, those of {path}-wal and {path}-shm, and of the folder")
     if "unable to open" in text:
         return StoreError(
             f"the store {path} cannot be opened: check its permissions, and those of its folder, in which SQLite keeps the log beside it"
@@ -304,7 +304,7 @@ def explain(error: sqlite3.Error, path: str, waited: float | None = None) -> Sto
         return StoreError(f"the store {path} could not be written: {text}; free some disk space, then resume the run")
     if any(sign in text for sign in ("not a database", "malformed", "corrupt", "no such table", "no such column")):
         return StoreUnreadable(f"the store {path} is damaged or not a store: {text}; restore it from a copy, or name another with --store")
-    if "decode to UTF-8" in text:
+    if isinstance(error, UnicodeDecodeError) or "decode to UTF-8" in text:
         return StoreUnreadable(f"the store {path} is damaged: a text in it is none; restore it from a copy, or name another with --store")
     return StoreError(f"the store {path}: {text}")
 

@@ -63,7 +63,7 @@ def _examine(file: Path, now: float) -> Health:
             raise said from error
         if "not a database" in str(error):
             return _broken(file, "not_a_store", f"{file} is not a store, or its beginning is damaged", "name another with --store, or " + RESTORE)
-        return _broken(file, "unreadable", f"{file} cannot be read: {error}", RESTORE, found)
+        return _broken(file, "damaged", f"{file} cannot be read: {error}", RESTORE, found)
 
 
 def _open(file: Path) -> sqlite3.Connection:
@@ -87,7 +87,15 @@ def _modes(file: Path) -> Iterator[Finding]:
         return
     for part in parts_of(file):
         mode = stat.S_IMODE(part.stat().st_mode) if part.exists() else FILE_MODE
-        if mode & ~FILE_MODE:
+        if mode & FILE_MODE != FILE_MODE:
+            yield Finding(
+                severity="attention",
+                code="file_mode",
+                what=f"{part} has mode {mode:04o}, so that its owner cannot write it",
+                do=f"chmod 600 {shlex.quote(str(part))}",
+                about={"path": str(part), "mode": f"{mode:04o}"},
+            )
+        elif mode & ~FILE_MODE:
             yield Finding(
                 severity="attention",
                 code="file_mode",

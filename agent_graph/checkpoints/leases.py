@@ -12,12 +12,13 @@ import sqlite3
 from dataclasses import asdict, replace
 
 from agent_graph.checkpoints.database import Database
-from agent_graph.checkpoints.owners import DEATH, alive, end, is_local
-from agent_graph.checkpoints.owners import new_owner as new_owner
+from agent_graph.checkpoints.owners import DEATH, alive, end, is_local, new_owner
 from agent_graph.errors import LeaseLost, RunBusy
 from agent_graph.identity import RunId
 from agent_graph.ports import Clock
 from agent_graph.records import Fence, Lease, Owner
+
+__all__ = ["DURATION", "Leases", "check_fence", "new_owner"]
 
 DURATION = 60.0
 """Seconds after which a silent owner on another machine loses its lease, by the clocks of both."""

@@ -13,7 +13,7 @@ from typing import Any
 from agent_graph.checkpoints.database import Database, reads_row
 from agent_graph.checkpoints.leases import check_fence
 from agent_graph.checkpoints.owners import alive
-from agent_graph.errors import ApprovalMissing, CancelAsked
+from agent_graph.errors import ApprovalMissing, CancelAsked, StoreError
 from agent_graph.identity import EffectKey, RequestId, RunId
 from agent_graph.ports import Clock
 from agent_graph.records import Effect, EffectState, Intent, Lease, Owner, Standing
@@ -110,7 +110,7 @@ class Ledger:
 
         def work(connection: sqlite3.Connection) -> None:
             check_fence(connection, lease)
-            connection.execute(
+            written = connection.execute(
                 """INSERT INTO effects (key, run_id, step_id, plan_version, tool, args, risk, state, status, attempt, fence, output, error, evidence,
                                         provenance, started, finished, left_by, undo)
                    VALUES (:key, :run, :step, :version, :tool, :args, :risk, :state, :status, :attempt, :fence, :output, :error, :evidence,
@@ -118,9 +118,12 @@ class Ledger:
                    ON CONFLICT (key) DO UPDATE SET plan_version = :version, tool = COALESCE(:tool, tool), args = COALESCE(:args, args),
                        risk = COALESCE(:risk, risk), state = :state, status = :status, attempt = MAX(attempt, :attempt),
                        fence = :fence, output = :output, error = :error, evidence = :evidence, provenance = :provenance,
-                       started = COALESCE(:started, started), finished = :finished, left_by = :left, undo = COALESCE(:undo, undo)""",
+                       started = COALESCE(:started, started), finished = :finished, left_by = :left, undo = COALESCE(:undo, undo)
+                   WHERE effects.state <> 'done' OR effects.recovery IS NULL OR :state = 'done'""",
                 values,
-            )
+            ).rowcount
+            if not written:
+                raise StoreError(f"effect {key} of step {result.step_id!r} has landed; that it is {state} was not written, and it stays landed")
 
         self._database.defer(work, durable=durable)
 

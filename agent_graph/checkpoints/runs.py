@@ -125,20 +125,20 @@ class Runs:
 
         self._database.write(work)
 
-    def finish(self, lease: Lease | RunId, status: StoredStatus, *, answer: Any = None, error: Diagnosis | None = None) -> None:
+    def finish(self, lease: Lease, status: StoredStatus, *, answer: Any = None, error: Diagnosis | None = None) -> None:
         """The end of a run; what still waited is closed. The first end stands."""
         now = self._clock.now()
-        run_id = lease.run_id if isinstance(lease, Lease) else lease
 
         def work(connection: sqlite3.Connection) -> None:
-            if isinstance(lease, Lease):
-                check_fence(connection, lease)
+            check_fence(connection, lease)
             changed = connection.execute(
                 "UPDATE runs SET status = ?, answer = ?, error = ?, updated = ? WHERE id = ? AND status IN ('running', 'paused')",
-                (status, _text(answer), error.model_dump_json() if error else None, now, run_id),
+                (status, _text(answer), error.model_dump_json() if error else None, now, lease.run_id),
             ).rowcount
             if changed:
-                connection.execute("UPDATE approvals SET closed = ? WHERE run_id = ? AND decided IS NULL AND closed IS NULL", (now, run_id))
+                connection.execute(
+                    "UPDATE approvals SET closed = ? WHERE run_id = ? AND decided IS NULL AND closed IS NULL", (now, lease.run_id)
+                )
 
         self._database.write(work)
 

@@ -16,6 +16,7 @@ from langgraph.checkpoint.base import ChannelVersions, Checkpoint, CheckpointMet
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.serde.event_hooks import SerdeEvent, register_serde_event_listener
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
+from langgraph.checkpoint.serde.types import INTERRUPT
 from langgraph.checkpoint.sqlite import SqliteSaver
 
 from agent_graph.checkpoints import database
@@ -119,7 +120,7 @@ class Saver(SqliteSaver):
             raise
         except Exception as error:
             run_id = self._run_of(thread_id, checkpoint_ns)
-            if run_id is None and isinstance(error, _UnknownType):
+            if run_id is None and isinstance(error, _NotAsWritten):
                 return  # somebody else's graph; its state is its own
             whose = f"run {run_id}" if run_id is not None else f"thread {thread_id!r}"
             todo = (
@@ -261,8 +262,8 @@ def _run_of(cursor: sqlite3.Cursor, thread_id: str, checkpoint_ns: str) -> str |
 # ── what a row may hold ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
-class _UnknownType(ValueError):
-    """A type that the strict serializer did not make again; LangGraph hands out its raw content instead."""
+class _NotAsWritten(ValueError):
+    """What no graph of ours writes; another's graph may."""
 
 
 _refused: ContextVar[Refused | None] = ContextVar("refused", default=None)
@@ -284,8 +285,11 @@ def _check(found: CheckpointTuple | None, refused: Sequence[str]) -> None:
     held: Any = found.checkpoint
     if not isinstance(held, dict) or not all(isinstance(held.get(part), dict) for part in ("channel_values", "channel_versions")):
         raise ValueError("it is not a checkpoint")
+    gates = [gate for _, channel, gates in found.pending_writes or () if channel == INTERRUPT for gate in gates or (None,)]
+    if not all(hasattr(gate, "id") for gate in gates):  # what the serializer does not make again it hands out as None, or as raw content
+        raise _NotAsWritten("a gate in it cannot be read")
     if refused:
-        raise _UnknownType(f"it holds a {refused[0]}, which is never made again from a file")
+        raise _NotAsWritten(f"it holds a {refused[0]}, which is never made again from a file")
 
 
 def _short(error: Exception) -> str:

@@ -25,14 +25,16 @@ from agent_graph.state import Run
 
 def cancel(
     context: typer.Context,
-    runs: Annotated[list[str] | None, typer.Argument(metavar="RUN...", help="Runs, each by the beginning of its id.")] = None,
+    runs: Annotated[list[str] | None, typer.Argument(metavar="RUN", help="Runs, each by the beginning of its id.")] = None,
     everything: Annotated[bool, typer.Option("--all", help="Every run that has not ended.")] = False,
     wait: Annotated[
         float, typer.Option("--wait", metavar="SECONDS", min=0.0, help="How long to wait for runs that are driven elsewhere.")
     ] = WAIT,
     takeover: Annotated[
         bool,
-        typer.Option("--takeover", help="Kill the process that drives the run first, with every other run that it drives; for one that hangs."),
+        typer.Option(
+            "--takeover", help="Kill the process that drives the run first, with every other run that it drives; for one that hangs."
+        ),
     ] = False,
     by: By = None,
     store: StorePath = str(DEFAULT_PATH),

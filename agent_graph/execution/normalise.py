@@ -219,7 +219,11 @@ class _Writer:
             return Kept(value=json.loads(text), remark="; ".join(remarks) or None, redacted=self._redacted)
         self._let_go()
         value = {"truncated": True, "bytes": self._size, "sha256": self._hash.hexdigest(), "whole": complete, "head": self._head}
-        has = f"the output has {self._size:,} bytes" if complete else f"the output was not read to its end, of which {self._size:,} bytes came"
+        has = (
+            f"the output has {self._size:,} bytes"
+            if complete
+            else f"the output was not read to its end, of which {self._size:,} bytes came"
+        )
         return Kept(
             value=value,
             remark="; ".join([*remarks, f"{has}; at most {self._limit:,} are kept"]),
@@ -366,6 +370,10 @@ class _Writer:
             self._float(value)
         elif id(value) in above:
             self._instead("… (contains itself)")
+        elif kind is list:
+            self._array(iter(value), (*above, id(value)))
+        elif kind is dict:
+            self._object(iter(value.items()), (*above, id(value)))
         else:
             self._other(value, (*above, id(value)))
 
@@ -541,9 +549,9 @@ class _Items:
 
 
 def _is_bounded(value: Any, room: int) -> bool:
-    """Whether the value has no more than so many parts, as often as each is found in it: its own code would write them all."""
+    """Whether it is no deeper than is kept, and has no more than so many parts, each as often as it stands there: ``dump`` writes them all."""
     level = [value]
-    while level:
+    for _ in range(MAX_DEPTH + 1):
         below: list[Any] = []
         for each in level:
             kind = type(each)
@@ -566,8 +574,10 @@ def _is_bounded(value: Any, room: int) -> bool:
         room -= len(below)
         if room < 0:
             return False
+        if not below:
+            return True
         level = below
-    return True
+    return False
 
 
 def _close(items: Any) -> None:

@@ -26,6 +26,7 @@ from agent_graph.plan import Step
 from agent_graph.policy.expressions import ExpressionError, evaluate, steps_read
 from agent_graph.policy.schemas import mismatches
 from agent_graph.records import Effect, Intent
+from agent_graph.redaction import is_stand_in
 from agent_graph.tools.tool import ToolContext
 from agent_graph.verdicts import (
     CONDITION_FALSE,
@@ -115,6 +116,8 @@ class Pipeline:
         except ReferenceError_ as error:
             return self.judging.blocked(step, "invalid_reference", str(error))
         wrong = mismatches(tool.spec.args_schema, args)
+        if tool.spec.changes:
+            wrong += [f"{name} was a secret, and no plan hands one on" for name, value in args.items() if is_stand_in(value)]
         if wrong:
             return self.judging.blocked(step, "invalid_arguments", f"{tool.name}: {'; '.join(wrong)}", args)
         if step.allowed_tools and tool.name not in step.allowed_tools:

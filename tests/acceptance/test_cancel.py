@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 import sqlite3
@@ -176,11 +177,10 @@ def test_a_run_whose_driver_died_after_the_wish_is_cancelled(world: Cli, started
     assert world.run("cancel", RUN, "--wait", "0").returncode == 4
     driver.kill()
     driver.communicate()
-    match then:
-        case "resume":
-            assert world.run("resume", RUN, "--tools", "world.py").returncode == 2
-        case "cancel":
-            assert "is cancelled" in world.run("cancel", RUN).stdout
+    if then == "resume":
+        assert world.run("resume", RUN, "--tools", "world.py").returncode == 2
+    elif then == "cancel":
+        assert "is cancelled" in world.run("cancel", RUN).stdout
     shown = world.json("show", RUN)
     assert shown["status"] == "cancelled"
     assert "1 effect whose outcome is not known: blind of step a" in shown["error"]["message"]
@@ -296,9 +296,7 @@ def test_a_run_of_another_thread_ends_after_the_call_in_flight(store_path: Path,
     world = World()
     with world.agent(store_path, planner=PLAN) as agent:
         config: Any = {"configurable": {"thread_id": RUN}}
-        thread, came = in_thread(
-            lambda: agent.run("two", run_id=RUN) if runner == "agent" else agent.graph.invoke({"goal": "two"}, config)
-        )
+        thread, came = in_thread(lambda: agent.run("two", run_id=RUN) if runner == "agent" else agent.graph.invoke({"goal": "two"}, config))
         assert world.here.wait(10)
         run_id = agent.runs()[0].id
         with pytest.raises(RunBusy, match="still drives it"):
@@ -314,6 +312,29 @@ def test_a_run_of_another_thread_ends_after_the_call_in_flight(store_path: Path,
             agent.resume(run_id)
         with pytest.raises(RunFinished):
             agent.cancel(run_id)
+
+
+def test_an_async_tool_on_the_callers_loop_ends_before_the_run_does(store_path: Path) -> None:
+    did: list[str] = []
+
+    async def main() -> tuple[Any, Any]:
+        here = asyncio.Event()
+
+        async def first(ctx: ToolContext) -> str:
+            here.set()
+            await asyncio.sleep(0.3)
+            did.append("first")
+            return "done"
+
+        tools = [tool(first, risk="write"), tool(lambda ctx: did.append("second"), name="second", args_schema={"type": "object"})]
+        with AgentGraph(tools, store=store_path, policy=Policy.allow_all()) as agent:
+            driven = asyncio.create_task(agent.arun(plan=PLAN, run_id=RUN))
+            await here.wait()
+            return await agent.acancel(RUN), await driven
+
+    cancelled, drove = asyncio.run(main())
+    assert (cancelled.status, drove.status, did) == ("cancelled", "cancelled", ["first"])
+    assert drove.results["a"].status == "succeeded"
 
 
 def test_a_planner_that_thinks_does_not_hold_up_a_cancel(store_path: Path) -> None:
@@ -335,6 +356,22 @@ def test_a_planner_that_thinks_does_not_hold_up_a_cancel(store_path: Path) -> No
         assert world.did == []
 
 
+def test_a_node_that_is_entered_after_the_wish_does_nothing(store_path: Path) -> None:
+    """Not even a read, which no intent announces."""
+    did: list[str] = []
+    look = tool(lambda ctx: did.append("looked"), name="look", args_schema={"type": "object"}, risk="read_only")
+    asks: list[Callable[[], Any]] = []
+
+    def think(_: Any) -> Plan:
+        asks[0]()
+        return Plan(goal="look", steps=(Step(id="a", tool="look"),))
+
+    with AgentGraph([look], store=store_path, planner=ScriptedPlanner(think)) as agent:
+        asks.append(lambda: agent.store.runs.ask_cancel(RunId(RUN), "ann"))
+        assert agent.run("look", run_id=RUN).status == "cancelled"
+    assert did == []
+
+
 def test_no_effect_begins_after_the_wish_is_on_record(store_path: Path) -> None:
     """Not even before the driver has looked: the ledger refuses the intent."""
     world = World()
@@ -352,14 +389,17 @@ def test_no_effect_begins_after_the_wish_is_on_record(store_path: Path) -> None:
 # ── stopping what an agent drives ─────────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize("runner", ["agent", "graph"])
+@pytest.mark.parametrize("runner", ["agent", "async", "graph"])
 def test_a_stopped_agent_ends_its_drives_between_calls_and_begins_nothing(store_path: Path, runner: str) -> None:
     world = World()
     with world.agent(store_path, planner=PLAN) as agent:
         config: Any = {"configurable": {"thread_id": RUN}}
-        thread, came = in_thread(
-            lambda: agent.run("two", run_id=RUN) if runner == "agent" else agent.graph.invoke({"goal": "two"}, config)
-        )
+        ways: dict[str, Callable[[], Any]] = {
+            "agent": lambda: agent.run("two", run_id=RUN),
+            "async": lambda: asyncio.run(agent.arun("two", run_id=RUN)),
+            "graph": lambda: agent.graph.invoke({"goal": "two"}, config),
+        }
+        thread, came = in_thread(ways[runner])
         assert world.here.wait(10)
         run_id = agent.runs()[0].id
         assert agent.stop() == (run_id,)
@@ -477,7 +517,7 @@ def test_a_second_signal_under_json_says_interrupted(world: Cli, started: Any) -
     started.append(driver)
     world.wait_for("began first")
     driver.send_signal(signal.SIGTERM)
-    driver.stderr.readline()  # type: ignore[union-attr]
+    driver.stderr.readline()
     time.sleep(0.5)
     driver.send_signal(signal.SIGTERM)
     stopped = world.end(driver)

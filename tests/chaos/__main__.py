@@ -9,16 +9,19 @@ import shutil
 import sys
 import tempfile
 import time
+from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+MOST_SHOWN = 30
 PAGE = Path(__file__).parents[2] / "docs" / "guarantees.md"
 
 
 def main() -> int:
     args = arguments()
     os.environ["LANGSMITH_TRACING"] = "false"
+    os.environ["PYTHONWARNINGS"] = "ignore"  # of what a killed process leaves behind: its resource tracker says what it cleans up
     # Only now: these import langgraph and everything else, for all processes that are forked from here.
     from .lanes import share_out, warm_up
     from .report import Measured, write_into
@@ -44,9 +47,9 @@ def main() -> int:
         found |= {"stock": [asdict(each) for each in measured.stock]}
         args.json.write_text(json.dumps(found), encoding="utf-8")
     sys.stdout.write(measured.text())
-    for violation in violations:
-        sys.stdout.write(f"VIOLATION {violation}\n")
     if violations:
+        for violation, times in Counter(violations).most_common(MOST_SHOWN):
+            sys.stdout.write(f"VIOLATION ({times} times) {violation}\n")
         sys.stdout.write(f"\n{len(violations)} violations; the stores and logs of these runs are in {folder}\n")
         return 1
     shutil.rmtree(folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import importlib
 import json
 import mmap
 import os
@@ -31,7 +32,8 @@ COUNTS = struct.Struct("=II")
 
 
 def warm_up(folder: Path) -> None:
-    """One run, so that whatever loads at first use is loaded. Without async tools: their loop is a thread."""
+    """One run, so that whatever loads at first use is loaded. Without async tools and worker processes: they bring threads."""
+    importlib.import_module("agent_graph.cli.app")
     folder.mkdir(parents=True)
     HERE.append(Here(world=World(folder / "world.log"), seams=Seams(), chance=random.Random(0)))
     with AgentGraph(

@@ -64,7 +64,7 @@ class Measured:
 
     def violations(self) -> list[str]:
         """Everything that must not be. The controls' own finds are wanted, and their absence is not."""
-        found = [f"{verdict.case.name}: {breach}" for verdict in self.ours for breach in verdict.breaches]
+        found = [f"{verdict.case.name}: {breach}" for verdict in self.ours for breach in verdict.breaches if breach]
         found += [f"race of {each.processes} by {each.door}: {breach}" for each in self.races if not each.fault for breach in each.breaches]
         found += [
             f"control {fault!r} on {kind} found no {FINDS[fault]}: the suite is blind"

@@ -144,7 +144,7 @@ def whole(seed: int) -> list[Unit]:
         units.append(Sweep(mix=mix, shape="diamond", seed=seed, gates=True, stays=True))
         units.append(Sweep(mix=mix, shape="chain", seed=seed, gates=True, first=(None,)))
         units += [Sweep(mix=mix, shape="chain", seed=seed, stays=True, first=(cut,)) for cut in (BEFORE, AFTER)]
-    return units + controls(seed) + races(seed, times=50) + orphans(seed, times=20)
+    return units + controls(seed) + races(seed, times=50) + orphans(seed, times=10)
 
 
 def controls(seed: int) -> list[Unit]:

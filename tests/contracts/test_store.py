@@ -15,7 +15,7 @@ import pytest
 
 from agent_graph.checkpoints.leases import DURATION, new_owner
 from agent_graph.checkpoints.store import SqliteStore
-from agent_graph.errors import ApprovalMissing, DecisionConflict, LeaseLost, NothingPending, RunBusy, StoreError, UnknownRun
+from agent_graph.errors import ApprovalMissing, CancelAsked, DecisionConflict, LeaseLost, NothingPending, RunBusy, StoreError, UnknownRun
 from agent_graph.events import (
     AnyEvent,
     Decided,
@@ -151,9 +151,7 @@ def dead() -> Owner:
 
 def new_owner_of(pid: int) -> float:
     """When another process started, as it says itself of its own."""
-    code = (
-        "import sys; from agent_graph.checkpoints.owners import started; import psutil; print(started(psutil.Process(int(sys.argv[1]))))"
-    )
+    code = "import sys; from agent_graph.checkpoints.owners import started; import psutil; print(started(psutil.Process(int(sys.argv[1]))))"
     return float(subprocess.run([sys.executable, "-c", code, str(pid)], capture_output=True, text=True, check=True).stdout)
 
 
@@ -173,6 +171,13 @@ def test_a_run_comes_back_as_it_was_made(store: Store) -> None:
         {"made": "here"},
     )
     assert (made.status, made.plan_version, made.finished) == ("running", 0, False)
+
+
+def test_a_plan_that_came_with_a_run_is_there_from_the_first_moment(store: Store) -> None:
+    made = store.runs.create(RUN, Goal(text="tell them"), thread_id="t", plan=plan())
+    kept = store.runs.plan(RUN)
+    assert kept is not None
+    assert (made.plan_version, kept.plan, kept.verdict) == (1, plan(), None)
 
 
 def test_an_id_is_given_once(store: Store, lease: Lease) -> None:
@@ -253,6 +258,29 @@ def test_the_first_reason_to_fail_stands(store: Store, lease: Lease) -> None:
     error = store.runs.get(RUN).error
     assert error is not None
     assert (error.code, error.cause) == ("rejected", "human")
+
+
+def test_the_wish_to_cancel_is_kept_with_the_first_who_had_it(store: Store, lease: Lease, clock: FakeClock) -> None:
+    assert store.runs.get(RUN).cancel_asked is None
+    asked_at = clock.now()
+    store.runs.ask_cancel(RUN, "ann")
+    clock.advance(5)
+    record = store.runs.ask_cancel(RUN, "bob")
+    assert (record.cancel_asked, record.cancel_by, record.status) == (asked_at, "ann", "running")
+
+
+def test_a_run_that_has_ended_cannot_be_cancelled_any_more(store: Store, lease: Lease) -> None:
+    store.runs.finish(lease, "succeeded")
+    assert store.runs.ask_cancel(RUN, "ann").cancel_asked is None
+
+
+def test_no_intent_is_written_after_the_wish_to_cancel(store: Store, lease: Lease) -> None:
+    yes = granted(store, lease)
+    store.runs.ask_cancel(RUN, "ann")
+    with pytest.raises(CancelAsked, match="cancelled by ann; the call was not made"):
+        store.ledger.begin(lease, intent(), yes)
+    assert store.ledger.effect(intent().key) is None
+    assert store.approvals.grant(RUN, call().digest) == yes
 
 
 # ── plans ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
