@@ -370,8 +370,7 @@ class AgentGraph:
     def _to_the_end(self, run_id: RunId) -> Run:
         hook = _Hook(self)
         while True:
-            for _ in self._driver.drive(run_id):
-                pass
+            self._driver.to_the_end(run_id)
             run = read_run(self.store, run_id)
             while hook.wants(run):
                 decision = hook.ask(run)
@@ -385,9 +384,7 @@ class AgentGraph:
     async def _to_the_end_async(self, run_id: RunId) -> Run:
         hook = _Hook(self)
         while True:
-            async with contextlib.aclosing(self._driver.adrive(run_id)) as events:
-                async for _ in events:
-                    pass
+            await self._driver.ato_the_end(run_id)
             run = await on_own_thread(read_run, self.store, run_id)
             while hook.wants(run):
                 decision = hook.ask(run)

@@ -53,6 +53,30 @@ class Driver:
             raise
         _raise_failure(work)
 
+    def to_the_end(self, run_id: RunId) -> None:
+        """As ``drive``, for who wants no events: each would cost a change of thread."""
+        stop = threading.Event()
+        work = start(self._go, run_id, _to_nobody, None, stop)
+        try:
+            _wait(work)
+        except BaseException:
+            stop.set()
+            _wait(work)
+            raise
+        _raise_failure(work)
+
+    async def ato_the_end(self, run_id: RunId) -> None:
+        """As ``adrive``, for who wants no events."""
+        stop = threading.Event()
+        work = start(self._go, run_id, _to_nobody, asyncio.get_running_loop(), stop)
+        try:
+            await _over(work)
+        except BaseException:
+            stop.set()
+            await _drained(work)
+            raise
+        _raise_failure(work)
+
     async def adrive(self, run_id: RunId) -> AsyncGenerator[Event]:
         """As ``drive``; async tools run on the caller's loop."""
         loop = asyncio.get_running_loop()
@@ -70,9 +94,7 @@ class Driver:
                 yield event
         except BaseException:
             stop.set()
-            while not work.done():
-                with contextlib.suppress(asyncio.CancelledError):
-                    await asyncio.wait([asyncio.wrap_future(work)])
+            await _drained(work)
             raise
         _raise_failure(work)
 
@@ -113,6 +135,24 @@ class Driver:
             else {"run_id": record.id, "goal": record.goal.text}
         )
         graph.invoke(value, config, durability="sync")
+
+
+def _to_nobody(event: Event) -> None:
+    """Whoever wants an event later reads the trace."""
+
+
+async def _over(work: Future[Any]) -> None:
+    """Until the work is done, whatever came of it."""
+    waiter = asyncio.wrap_future(work)
+    await asyncio.wait([waiter])
+    waiter.exception()  # else asyncio complains that nobody looked at it
+
+
+async def _drained(work: Future[Any]) -> None:
+    """Until the calls in flight are recorded, however often the caller is cancelled meanwhile."""
+    while not work.done():
+        with contextlib.suppress(asyncio.CancelledError):
+            await _over(work)
 
 
 def _next(events: queue.SimpleQueue[Event | None]) -> Event | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields
+import functools
+from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Literal
 
 Phase = Literal["planning", "policy", "approval", "execution"]
@@ -18,7 +19,13 @@ class Event:
     at: float
 
     def document(self) -> dict[str, Any]:
-        return {"kind": self.kind, **asdict(self)}
+        """The event's own values, not copies of them."""
+        return {"kind": self.kind, **{name: getattr(self, name) for name in _names(type(self))}}
+
+
+@functools.cache
+def _names(kind: type[Event]) -> tuple[str, ...]:
+    return tuple(each.name for each in fields(kind))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
