@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, cast
 
 Phase = Literal["planning", "policy", "approval", "execution"]
 
@@ -20,11 +20,11 @@ class Event:
 
     def document(self) -> dict[str, Any]:
         """The event's own values, not copies of them."""
-        return {"kind": self.kind, **{name: getattr(self, name) for name in _names(type(self))}}
+        return {"kind": self.kind, **{name: getattr(self, name) for name in _names(cast("Any", type(self)))}}
 
 
 @functools.cache
-def _names(kind: type[Event]) -> tuple[str, ...]:
+def _names(kind: Any) -> tuple[str, ...]:
     return tuple(each.name for each in fields(kind))
 
 
