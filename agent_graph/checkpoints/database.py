@@ -137,10 +137,7 @@ class Database:
             if durable is not self._full:
                 connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
                 self._full = durable
-            connection.execute("BEGIN IMMEDIATE")
-            for ticket in batch:
-                self._run(ticket)
-            connection.execute("COMMIT")
+            self._run(batch)
             self.commits += 1
             self.durable_commits += durable
         except BaseException as error:
@@ -156,18 +153,27 @@ class Database:
             for ticket in batch:
                 ticket.done = True
 
-    def _run(self, ticket: Ticket[Any]) -> None:
-        """Each work has its own savepoint: one that is refused (a lost lease, a value that does not fit) takes no other with it."""
+    def _run(self, batch: list[Ticket[Any]]) -> None:
+        """One that is refused (a lost lease, a value that does not fit) takes no other with it: the others are run again without it.
+
+        A savepoint for each would cost more than most works do, and hardly any is refused.
+        """
         connection = self._connection
-        connection.execute("SAVEPOINT work")
-        try:
-            ticket.value = ticket.work(connection)
-        except Exception as refused:
-            if isinstance(refused, sqlite3.Error) and not isinstance(refused, _OF_ONE_WORK):
-                raise  # the file itself: a full disk, damage, a lock
-            ticket.error = self._explain(refused) if isinstance(refused, sqlite3.Error) else refused
-            connection.execute("ROLLBACK TO work")
-        connection.execute("RELEASE work")
+        while True:
+            connection.execute("BEGIN IMMEDIATE")
+            for ticket in batch:
+                try:
+                    ticket.value = ticket.work(connection)
+                except Exception as refused:
+                    if isinstance(refused, sqlite3.Error) and not isinstance(refused, _OF_ONE_WORK):
+                        raise  # the file itself: a full disk, damage, a lock
+                    ticket.error = self._explain(refused) if isinstance(refused, sqlite3.Error) else refused
+                    break
+            else:
+                connection.execute("COMMIT")
+                return
+            connection.execute("ROLLBACK")
+            batch = [ticket for ticket in batch if ticket.error is None]
 
     # ── reading ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -202,7 +208,9 @@ class Database:
             except sqlite3.Error as error:
                 raise self._explain(error) from error
         if busy:
-            raise StoreError(f"the store {self.path} is being read by another process, so that its old content is still there; try again later")
+            raise StoreError(
+                f"the store {self.path} is being read by another process, so that its old content is still there; try again later"
+            )
 
     def size(self) -> int:
         """Bytes of the file and its log; 0 in memory."""
@@ -295,7 +303,9 @@ def explain(error: sqlite3.Error | UnicodeDecodeError, path: str, waited: float 
             "try again when it is free"
         )
     if "readonly" in text:
-        return StoreError(f"the store {path} cannot be written: {text}; check its permissions, those of {path}-wal and {path}-shm, and of the folder")
+        return StoreError(
+            f"the store {path} cannot be written: {text}; check its permissions, those of {path}-wal and {path}-shm, and of the folder"
+        )
     if "unable to open" in text:
         return StoreError(
             f"the store {path} cannot be opened: check its permissions, and those of its folder, in which SQLite keeps the log beside it"

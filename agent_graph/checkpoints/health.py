@@ -62,7 +62,9 @@ def _examine(file: Path, now: float) -> Health:
         if not isinstance(said, StoreUnreadable) and "cannot be opened" not in str(said):
             raise said from error
         if "not a database" in str(error):
-            return _broken(file, "not_a_store", f"{file} is not a store, or its beginning is damaged", "name another with --store, or " + RESTORE)
+            return _broken(
+                file, "not_a_store", f"{file} is not a store, or its beginning is damaged", "name another with --store, or " + RESTORE
+            )
         return _broken(file, "damaged", f"{file} cannot be read: {error}", RESTORE, found)
 
 

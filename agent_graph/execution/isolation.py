@@ -85,7 +85,9 @@ class Workers:
         self._lock = threading.Lock()
         self._registered = False
 
-    def call(self, tool: Tool, context: ToolContext, args: dict[str, Any], seconds: float, most: int, redaction: Redaction = NOTHING) -> Reply:
+    def call(
+        self, tool: Tool, context: ToolContext, args: dict[str, Any], seconds: float, most: int, redaction: Redaction = NOTHING
+    ) -> Reply:
         """Within ``seconds``, in which a new worker starts; at most ``most`` bytes of output are kept."""
         until = time.monotonic() + seconds
         try:
@@ -176,6 +178,11 @@ def _annotated(thing: Any) -> Any:
     if not inspect.isfunction(thing):
         return thing
     copy = types.FunctionType(thing.__code__, thing.__globals__, thing.__name__, thing.__defaults__, thing.__closure__)
-    copy.__kwdefaults__, copy.__qualname__, copy.__doc__, copy.__module__ = thing.__kwdefaults__, thing.__qualname__, thing.__doc__, thing.__module__
+    copy.__kwdefaults__, copy.__qualname__, copy.__doc__, copy.__module__ = (
+        thing.__kwdefaults__,
+        thing.__qualname__,
+        thing.__doc__,
+        thing.__module__,
+    )
     copy.__annotations__ = inspect.get_annotations(thing, eval_str=True)
     return copy

@@ -7,54 +7,30 @@ starts, and what runs is awaited.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import copy
 import heapq
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
-from concurrent.futures import Future
-from concurrent.futures import TimeoutError as FutureTimeout
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 from agent_graph.checkpoints.leases import DURATION
-from agent_graph.errors import CancelAsked, Interrupted, LeaseLost, NotDone, StoreError, UsageError
+from agent_graph.errors import CancelAsked, Interrupted, LeaseLost, StoreError, UsageError
 from agent_graph.events import StepFinished
 from agent_graph.execution.asking import put
+from agent_graph.execution.calls import Abandoned, Calls
 from agent_graph.execution.context import RunContext
-from agent_graph.execution.normalise import UNREADABLE, Kept, is_awaited, is_lazy, is_plain
-from agent_graph.execution.outcome import Outcome, Prepared, Raised, Reply, Returned, TimedOut, Waits
+from agent_graph.execution.judging import Judging
+from agent_graph.execution.outcome import Outcome, Prepared, Reply, Waits
 from agent_graph.execution.results import Results
 from agent_graph.execution.step import Pipeline
 from agent_graph.plan import Step
 from agent_graph.ports import ToolSpec
 from agent_graph.records import Standing
-from agent_graph.threads import BackgroundLoop, run_coroutine, start
-from agent_graph.tools.tool import ToolContext
+from agent_graph.threads import BackgroundLoop
 
 LOOK = 1.0
 """Seconds between two looks for somebody who cancels the run."""
-
-CANCEL_GRACE = 1.0
-"""Seconds that an async call has to end after it was cancelled."""
-
-
-class _Abandoned(BaseException):
-    """The call was given up at its deadline; whoever made it has nothing more to do."""
-
-
-@dataclass(slots=True, eq=False)
-class _Running:
-    """A call that is being made."""
-
-    prepared: Prepared
-    until: float
-    """Monotonic."""
-    abandoned: bool = False
-    returned: bool = False
-    """The tool is done; what it returned is being read."""
 
 
 @dataclass(slots=True)
@@ -89,14 +65,13 @@ class Execution:
             raise UsageError("a run cannot be driven from inside an async tool of another run: await agent.arun(…) there instead")
         self.run = run
         self.results = Results(run.store, run.run_id, run.plan, run.flow)
-        self._pipeline = Pipeline(run, self.results, self._call, self._is_over, self._pause, self._settle_read)
         self._changed = threading.Condition()
         self._board = _Board()
-        self._calls: set[_Running] = set()
-        self._left_behind: set[_Running] = set()
+        judging = Judging(run, self.results)
+        self._calls = Calls(run, judging, self._changed)
+        self._pipeline = Pipeline(run, self.results, judging, self._calls, self._pause, self._settle_read)
         self._holding: set[str] = set()
         """Steps that hold a place among their tool's calls."""
-        self._wakes_at = 0.0
         self._renew_at = run.clock.monotonic() + DURATION / 3
         self._look_at = run.clock.monotonic() + LOOK
 
@@ -131,7 +106,7 @@ class Execution:
         with self._changed:
             while self._board.active or self._is_starved():
                 patience = self._patience()
-                self._wakes_at = clock.monotonic() + patience
+                self._calls.looked_at_next = clock.monotonic() + patience
                 self._changed.wait(patience)
                 self._give_up_late_calls()
                 if clock.monotonic() >= self._renew_at:
@@ -248,7 +223,7 @@ class Execution:
             while task is not None:
                 came = task.work(self._pipeline)
                 task = self._settle(task.step, came)
-        except _Abandoned:
+        except Abandoned:
             return  # another worker took over, and with it this one's place
         except BaseException as error:
             with self._changed:
@@ -296,7 +271,7 @@ class Execution:
         run, result = self.run, came.result
         with self._changed:
             # Either the call is still running and `_late` clears the mark after us, or it came back and there is none to set.
-            runs_on = came.left is not None and any(each.prepared.key == came.key for each in self._left_behind)
+            runs_on = came.left is not None and self._calls.runs_on(came.key)
             run.store.ledger.finish(
                 run.lease,
                 came.key,
@@ -347,137 +322,16 @@ class Execution:
 
     # ── calls and deadlines ───────────────────────────────────────────────────────────────────────────────────────────
 
-    def _call(self, prepared: Prepared, context: ToolContext, *, waits: bool = False) -> Reply:
-        """``waits``: the caller stays with the call to its deadline, instead of leaving what comes then to another worker."""
-        self.run.store.flush()  # an outcome before the next call, so that a dependent never runs on what is not on disk
-        tool, spec = prepared.tool, prepared.tool.spec
-        if not self.run.slots.alone(spec, prepared.timeout):
-            return Raised(NotDone(f"a call of {tool.name} that was given up is still running; the next one was not made"))
-        args = copy.deepcopy(prepared.args)  # ours stay as they were approved
-        if spec.isolation == "process":
-            seconds = max(0.0, prepared.until - self.run.clock.monotonic())
-            return self.run.workers.call(tool, context, args, seconds, self.run.rules.limits.max_output_bytes, self.run.redaction)
-        if tool.is_async:
-            return self._await(prepared, lambda: tool.call(context, args))
-        if waits:
-            return self._wait_for(prepared, start(self._answer, prepared, context, args))
-        running = _Running(prepared, self.run.clock.monotonic() + prepared.timeout)
-        with self._changed:
-            self._calls.add(running)
-            if running.until < self._wakes_at:
-                self._changed.notify_all()  # the coordinator would wake after this call's deadline
-        reply: Reply
-        try:
-            value = tool.call(context, args)
-            if is_awaited(value):
-                reply = self._await(prepared, lambda: value)
-            else:
-                running.returned = not is_lazy(value)
-                reply = Returned(self._pipeline.judging.received(prepared, value))
-        except BaseException as error:  # SystemExit and the like of a tool are its failure, not ours
-            reply = Raised(error)
-        with self._changed:
-            self._calls.discard(running)
-            if not running.abandoned:
-                return reply
-        self._late(running, "an answer" if isinstance(reply, Returned) else "an error")
-        raise _Abandoned
-
-    def _await(self, prepared: Prepared, made: Callable[[], Any]) -> Reply:
-        """An async call, on the caller's loop or ours; cancelled at its deadline, and left behind when it does not mind."""
-        begun, over = [], Future[None]()
-
-        async def call() -> Any:
-            begun.append(True)
-            try:
-                value = made()
-                if isinstance(value, AsyncIterator):
-                    return await self._pipeline.judging.received_async(prepared, value)
-                return await value
-            except (Exception, asyncio.CancelledError):
-                raise
-            except BaseException as error:  # asyncio would let it end the loop, and with it whatever else runs there
-                return Raised(error)
-            finally:
-                over.set_result(None)
-
-        reply = self._wait_for(prepared, run_coroutine(call(), self.run.loop))
-        if isinstance(reply, Returned):
-            return reply.value if isinstance(reply.value, Raised) else self._read(prepared, reply.value)
-        if isinstance(reply, Raised):
-            return reply
-        try:
-            over.result(CANCEL_GRACE)
-        except FutureTimeout:
-            if begun:  # else the loop was busy all the time, and passes over what was cancelled before it began
-                running = _Running(prepared, 0.0, abandoned=True)
-                with self._changed:
-                    self._leave(running)
-                over.add_done_callback(lambda _: start(self._late, running, "the end"))
-                return TimedOut(still_running=True)
-        return TimedOut(still_running=False)
-
-    def _answer(self, prepared: Prepared, context: ToolContext, args: dict[str, Any]) -> Kept:
-        return self._pipeline.judging.received(prepared, prepared.tool.call(context, args))
-
-    def _read(self, prepared: Prepared, value: Any) -> Reply:
-        """What an async call returned. The value's own code may run, so it is given no more time than a call."""
-        if isinstance(value, Kept) or is_plain(value, self.run.rules.limits.max_output_bytes):
-            return Returned(value)
-        read = self._wait_for(prepared, start(self._pipeline.judging.received, prepared, value))
-        return Returned(UNREADABLE) if isinstance(read, TimedOut) and not is_lazy(value) else read
-
-    def _wait_for(self, prepared: Prepared, future: Future[Any]) -> Reply:
-        until = time.monotonic() + prepared.timeout
-        while True:
-            try:
-                return Returned(future.result(timeout=max(0.0, min(until - time.monotonic(), 1.0))))
-            except FutureTimeout as error:
-                if future.done() and not future.cancelled():
-                    return Raised(error)  # the tool's own
-                if time.monotonic() >= until:
-                    future.cancel()
-                    return TimedOut(still_running=True)
-            except BaseException as error:
-                return Raised(error)
-
-    def _is_over(self, prepared: Prepared) -> bool:
-        """Wait, at most one call's time, until this very call, which was given up, is over."""
-        with self._changed:
-            return self._changed.wait_for(lambda: all(each.prepared is not prepared for each in self._left_behind), prepared.timeout)
-
     def _give_up_late_calls(self) -> None:
         """A sync call cannot be stopped; it is left behind, and its step goes on as timed out. Holds the lock."""
-        now = self.run.clock.monotonic()
-        for running in [each for each in self._calls if each.until <= now]:
-            running.abandoned = True
-            self._calls.discard(running)
-            self._leave(running)
-            prepared = running.prepared
-            reply: Reply = Returned(UNREADABLE) if running.returned else TimedOut(still_running=True)
+        for prepared, reply in self._calls.given_up():
             self._board.active -= 1  # the abandoned worker's place
             self._board.handed_over.append(_Task(prepared.step, _goes_on(prepared, reply)))
-
-    def _leave(self, running: _Running) -> None:
-        """Holds the lock."""
-        self._left_behind.add(running)
-        self.run.slots.left_behind(running.prepared.tool.spec)
-
-    def _late(self, running: _Running, what: str) -> None:
-        """A call that was left behind has ended."""
-        prepared = running.prepared
-        self.run.slots.came_back(prepared.tool.spec)
-        with contextlib.suppress(StoreError):  # the drive may be over, and its store closed
-            with self._changed:
-                self._left_behind.discard(running)
-                self._changed.notify_all()
-                self.run.store.ledger.came_back(prepared.key)
-            self._pipeline.judging.note(prepared.step.id, f"{what} came after the deadline; the step had been settled without it")
 
     def _patience(self) -> float:
         """Seconds until somebody must be looked at."""
         now = self.run.clock.monotonic()
-        nearest = min((each.until for each in self._calls), default=now + 1.0)
+        nearest = self._calls.first_deadline(now + 1.0)
         return max(0.001, min(nearest - now, 1.0 if not self.run.stop.is_set() else 0.05, self._renew_at - now, self._look_at - now))
 
     def _pause(self, seconds: float) -> None:

@@ -9,11 +9,12 @@ A step that cannot go on for want of a person returns what it asks; nothing here
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol, cast
+from typing import cast
 
 from agent_graph.errors import NotDone
 from agent_graph.events import StepStarted
 from agent_graph.execution.asking import doubt, request
+from agent_graph.execution.calls import Calls
 from agent_graph.execution.context import RunContext
 from agent_graph.execution.freshness import Freshness
 from agent_graph.execution.judging import Judging
@@ -51,31 +52,25 @@ SAFE_RESENDS = 3
 """How often a call of unknown outcome is sent in all when sending it again is safe (``idempotent``, ``keyed``)."""
 
 
-class Call(Protocol):
-    def __call__(self, prepared: Prepared, context: ToolContext, *, waits: bool) -> Reply: ...
-
-
 class Pipeline:
     """
-    Of one visit of ``execute``. ``call`` makes the call and says what came of it; ``over`` waits a while for a call that was given up, and
-    says whether it has ended; ``pause`` waits, and raises when the run is stopped; ``read_again`` records what a finished read gave anew.
+    Of one visit of ``execute``. ``pause`` waits, and raises when the run is stopped; ``read_again`` records what a finished read gave anew.
     """
 
     def __init__(
         self,
         run: RunContext,
         results: Results,
-        call: Call,
-        over: Callable[[Prepared], bool],
+        judging: Judging,
+        calls: Calls,
         pause: Callable[[float], None],
         read_again: Callable[[Step, Outcome], None],
     ) -> None:
         self.run = run
         self.results = results
-        self.judging = Judging(run, results)
-        self.recovery = Recovery(run, self.judging, pause)
-        self.call = call
-        self.over = over
+        self.judging = judging
+        self.recovery = Recovery(run, judging, pause)
+        self.calls = calls
         self.pause = pause
         self.freshness = Freshness(self, read_again)
 
@@ -254,7 +249,7 @@ class Pipeline:
                     tool=prepared.tool.name,
                 )
             )
-        return self.call(prepared, self.tool_context(prepared), waits=waits)
+        return self.calls.make(prepared, self.tool_context(prepared), waits=waits)
 
     def tool_context(self, prepared: Prepared) -> ToolContext:
         return ToolContext(run_id=self.run.run_id, step_id=prepared.step.id, idempotency_key=prepared.key, deadline=prepared.deadline)
@@ -281,7 +276,7 @@ class Pipeline:
 
     def ambiguous(self, prepared: Prepared, failure: Failure, *, still_running: bool) -> Outcome | None:
         """A call that can change something ended without a reply that can be trusted."""
-        over = not still_running or self.over(prepared)
+        over = not still_running or self.calls.is_over(prepared)
         match prepared.tool.spec.recovery:
             case "idempotent" | "keyed" | "rerun":
                 if not over:

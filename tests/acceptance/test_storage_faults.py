@@ -300,7 +300,7 @@ def test_the_same_process_goes_on_once_there_is_space(place: Place) -> None:
 PAGES = """
 import os, sys
 sys.path.insert(0, ".")
-from agent_graph import AgentGraph, Plan, Policy, Step, tool
+from agent_graph import AgentGraph, Goal, Plan, Policy, Step, tool
 from agent_graph.errors import StoreError
 import world
 
@@ -309,16 +309,19 @@ fills = [True]
 @tool(risk="read_only")
 def fill() -> str:
     connection = agent.store.database._connection
-    if not fills:
-        return "ann"
-    fills.clear()
-    connection.execute(f"PRAGMA max_page_count = {connection.execute('PRAGMA page_count').fetchone()[0]}")
-    return "ann" * 50_000
+    if fills:
+        fills.clear()
+        free = connection.execute("PRAGMA freelist_count").fetchone()[0]
+        agent.store.database.write(lambda c: c.execute("CREATE TABLE ballast AS SELECT zeroblob(?) AS x", (free * 4096,)))
+        pages = connection.execute("PRAGMA page_count").fetchone()[0]
+        connection.execute(f"PRAGMA max_page_count = {pages + 5}")
+    return "full"
 
 agent = AgentGraph([fill, world.blind], policy=Policy.allow_all(), store=os.environ["STORE"])
-steps = [Step(id="fill", tool="fill"), Step(id="pay", tool="blind", args={"to": {"$ref": "steps.fill.output"}})]
+goal = Goal(text="pay", params={"to": "ann" * 50_000})
+steps = [Step(id="fill", tool="fill"), Step(id="pay", tool="blind", args={"to": {"$ref": "params.to"}}, depends_on=["fill"])]
 try:
-    agent.run(plan=Plan(goal="pay", steps=steps), run_id=sys.argv[1])
+    agent.run(plan=Plan(goal=goal, steps=steps), run_id=sys.argv[1])
 except StoreError as error:
     print("refused")
 agent.store.database._connection.execute("PRAGMA max_page_count = 1000000")
@@ -326,9 +329,10 @@ print(agent.resume(sys.argv[1]).status)
 """
 
 
-def test_a_store_that_may_not_grow_keeps_the_tool_from_being_called(place: Place) -> None:
+def test_a_store_with_room_for_all_but_the_intent_keeps_the_tool_from_being_called(place: Place) -> None:
     process = place.start(RUN, program=("-c", PAGES))
-    assert process.communicate(timeout=60)[0].split() == ["refused", "succeeded"]
+    out, err = process.communicate(timeout=60)
+    assert out.split() == ["refused", "succeeded"], err
     assert place.world("called") == 1
 
 

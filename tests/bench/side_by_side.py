@@ -13,7 +13,7 @@ from typing import Literal, TypedDict
 
 from agent_graph import AgentGraph, Approve, Run, ToolContext, tool
 
-from .chains import Seen, agent_at, chain, release, seen, warm
+from .chains import TOOLS, Seen, agent_at, chain, release, seen, warm
 from .measure import Bench, Ratio, in_child, percentile, resident, spending, turns
 from .table import NOTHING, Found, Line
 
@@ -23,12 +23,19 @@ STEPS, GATE = 10, 5
 class Took(TypedDict):
     per_core: float
     """Steps per second of processor time; starting the runs, their gates and their ends included."""
-    wall: float
-    """Seconds."""
     overhead: float
     """Milliseconds between the end of one step's call and the begin of the next one's, in the same run: 95 of 100 are not above."""
-    waiting: float
-    """Bytes that a run holds at its gate, with the ``Run`` that its caller was given."""
+
+
+async def _to_the_gates(agent: AgentGraph, at_once: int) -> list[Run]:
+    paused = await asyncio.gather(*(agent.arun(plan=chain(STEPS, "look_async", gate=GATE)) for _ in range(at_once)))
+    assert {run.status for run in paused} == {"paused"}
+    return paused
+
+
+async def _to_the_ends(agent: AgentGraph, paused: list[Run]) -> None:
+    ended = await asyncio.gather(*(agent.aresume(run, Approve()) for run in paused))
+    assert {run.status for run in ended} == {"succeeded"}
 
 
 def side_by_side(folder: str, at_once: int, rounds: int) -> Took:
@@ -45,35 +52,38 @@ def side_by_side(folder: str, at_once: int, rounds: int) -> Took:
         marks.setdefault(ctx.run_id, []).append((n, began, time.perf_counter()))
         return made
 
-    async def to_the_gates(agent: AgentGraph) -> list[Run]:
-        return await asyncio.gather(*(agent.arun(plan=chain(STEPS, "look_async", gate=GATE)) for _ in range(at_once)))
-
-    async def to_the_ends(agent: AgentGraph, paused: list[Run]) -> list[Run]:
-        return await asyncio.gather(*(agent.aresume(run, Approve()) for run in paused))
-
-    cpu = wall = grown = 0.0
+    cpu = 0.0
     agent, _ = agent_at(home / "runs.db", tools=[look_async, release])
     with agent:
         for _ in range(rounds):
-            gc.collect()
-            before = resident()
             with spending() as first:
-                paused = asyncio.run(to_the_gates(agent))
-            assert {run.status for run in paused} == {"paused"}
-            gc.collect()
-            grown += resident() - before
+                paused = asyncio.run(_to_the_gates(agent, at_once))
             with spending() as second:
-                ended = asyncio.run(to_the_ends(agent, paused))
-            assert {run.status for run in ended} == {"succeeded"}
-            cpu, wall = cpu + first.cpu + second.cpu, wall + first.wall + second.wall
-    runs = at_once * rounds
+                asyncio.run(_to_the_ends(agent, paused))
+            cpu += first.cpu + second.cpu
     gaps = [
         begin - end
         for calls in marks.values()
         for (one, _, end), (other, begin, _) in itertools.pairwise(sorted(calls))
         if other == one + 1  # not over the gate, where a person was waited for
     ]
-    return {"per_core": runs * STEPS / cpu, "wall": wall, "overhead": percentile(gaps, 0.95) * 1e3, "waiting": grown / runs}
+    return {"per_core": at_once * rounds * STEPS / cpu, "overhead": percentile(gaps, 0.95) * 1e3}
+
+
+def held_at_gates(folder: str, at_once: int) -> list[float]:
+    """Bytes by which the process grows for each run that waits: of the first so many, and of as many more, whose driving is paid for."""
+    home = Path(folder)
+    warm(home, "look_async")
+    agent, _ = agent_at(home / "runs.db", tools=TOOLS)
+    kept, grown = [], []
+    with agent:
+        for _ in range(2):
+            gc.collect()
+            before = resident()
+            kept.append(asyncio.run(_to_the_gates(agent, at_once)))
+            gc.collect()
+            grown.append((resident() - before) / at_once)
+    return grown
 
 
 def rows(bench: Bench) -> Found:
@@ -85,6 +95,8 @@ def rows(bench: Bench) -> Found:
             return in_child(side_by_side, folder, at_once, rounds)
 
     took = turns(bench.passes, {"many": lambda: measure(many, 1), "one": lambda: measure(1, 20)})
+    with TemporaryDirectory(dir=bench.folder) as folder:
+        first, more = in_child(held_at_gates, folder, many)
 
     def line(what: Literal["per_core", "overhead"], unit: str, form: str) -> Line:
         ours, alone = ([each[what] for each in took[name]] for name in ("many", "one"))
@@ -95,12 +107,15 @@ def rows(bench: Bench) -> Found:
             ratio=str(Ratio.of(ours, alone)),
         )
 
-    waiting = statistics.median(each["waiting"] for each in took["many"])
     return Found(
         [
             line("per_core", "steps per second and core", ".0f"),
             line("overhead", "p95 of a step's own overhead, ms", ".2f"),
-            Line(measured=f"{many} runs at a gate at once: bytes of memory per run", ours=f"{waiting:.0f}", against=NOTHING),
+            Line(
+                measured=f"{many} runs at a gate: bytes of memory per run",
+                ours=f"{more:.0f}; with what driving the first {many} at once took {first:.0f}",
+                against=NOTHING,
+            ),
         ],
         [
             "A step's own overhead is the time between two calls of one run. With many runs at once it is mostly waiting for the others' turns."

@@ -27,24 +27,31 @@ class OnKill(Protocol):
     def __call__(self, *, by_chance: bool) -> None: ...
 
 
+LEARNS = 0.3
+"""How much a new figure counts against what was known before."""
+
+
 @dataclass(slots=True)
 class Pace:
-    """How long drives take here, learned on the way, so that random kills fall into the run and not before or after it."""
+    """How long drives take here, learned on the way, so that random kills fall into the run and not before or after it. In seconds."""
 
-    whole: float = 0.08
-    before_the_first_call: float = 0.035
+    before_the_first_call: float = 0.05
+    each_step: float = 0.012
 
-    def learn(self, whole: float, first: float | None) -> None:
-        self.whole += (whole - self.whole) * 0.2
-        if first is not None:
-            self.before_the_first_call += (first - self.before_the_first_call) * 0.2
-
-    def moment(self, chance: random.Random, left: float) -> float:
-        """A random time to kill, mostly among the calls. ``left`` is the part of the plan that is still to do."""
+    def moment(self, chance: random.Random, steps: int) -> float:
+        """A random time to kill, mostly among the calls of the steps that are left."""
         if chance.random() < 0.2:
             return chance.uniform(0.0, self.before_the_first_call)
-        calls = max(0.004, self.whole - self.before_the_first_call)
-        return self.before_the_first_call * 0.8 + chance.uniform(0.0, calls * (0.25 + 0.75 * left))
+        return self.before_the_first_call * 0.9 + chance.uniform(0.0, self.each_step * (steps + 1))
+
+    def learn(self, lasted: float, first: float | None, steps: int, *, killed: bool) -> None:
+        """``first``: when the first call was made; None when none was, so that it would have come later."""
+        if first is not None:
+            self.before_the_first_call += (first - self.before_the_first_call) * LEARNS
+            if not killed:
+                self.each_step += ((lasted - first) / max(1, steps) - self.each_step) * LEARNS
+        elif killed and lasted > self.before_the_first_call:
+            self.before_the_first_call += (lasted - self.before_the_first_call) * LEARNS
 
 
 @dataclass(slots=True)
@@ -52,7 +59,7 @@ class Paces:
     _by_plan: dict[tuple[str, ...], Pace] = field(default_factory=dict)
 
     def of(self, case: Case) -> Pace:
-        return self._by_plan.setdefault((case.engine, case.shape, case.mix, str(case.gates), str(case.stays)), Pace())
+        return self._by_plan.setdefault((case.engine, case.shape, case.by, str(case.gates)), Pace())
 
 
 def supervise(case: Case, folder: Path, paces: Paces, on_kill: OnKill) -> Verdict:
@@ -93,10 +100,8 @@ def supervise(case: Case, folder: Path, paces: Paces, on_kill: OnKill) -> Verdic
 def _one_drive(case: Case, place: Path, number: int, chance: random.Random, paces: Paces, verdict: Verdict) -> Ended:
     death = case.deaths[number] if number < len(case.deaths) else None
     pace = paces.of(case)
-    delay = None
-    if len(verdict.kills) < case.random_kills:
-        done = len(verdict.kills[-1].done) if verdict.kills else 0
-        delay = pace.moment(chance, 1 - done / len(case.steps))
+    left = len(case.steps) - (len(verdict.kills[-1].done) if verdict.kills else 0)
+    delay = pace.moment(chance, left) if len(verdict.kills) < case.random_kills else None
 
     def work(tell: Any) -> dict[str, Any]:
         if case.engine != "ours":
@@ -108,9 +113,10 @@ def _one_drive(case: Case, place: Path, number: int, chance: random.Random, pace
         _until_called(child, World(place / LOG), case.orphans)
         delay = 0.0
     ended = child.wait(delay)
-    if number == 0 and not ended.killed:
-        first = [line.at for line in World(place / LOG).lines()[:1]]
-        pace.learn(time.monotonic() - child.began, first[0] - child.began if first else None)
+    settles = bool(verdict.kills and verdict.kills[-1].cut)  # which may take as long as a call's time limit
+    if case.random_kills and left and not settles:
+        first = [line.at - child.began for line in World(place / LOG).lines() if line.drive == number and line.mark == "enter"][:1]
+        pace.learn(time.monotonic() - child.began, first[0] if first else None, left, killed=ended.killed)
     return ended
 
 
@@ -122,7 +128,7 @@ def _until_called(child: Child, world: World, step: str) -> None:
 def _look_at(case: Case, place: Path, number: int, ended: Ended, verdict: Verdict) -> Kill:
     lines = World(place / LOG).lines()
     if case.engine != "ours":
-        return Kill(drive=number, window="1 before the intent")
+        return Kill(drive=number, window="1 before the intent", done=tuple({line.step for line in lines if line.mark == "leave"}))
     seen = look(place / STORE)
     window, cut = classify(case, seen, lines, number)
     seam = ended.report.get("seam")

@@ -5,11 +5,12 @@ A plain model in memory says what each call must do; what must always hold is lo
 
 from __future__ import annotations
 
+import itertools
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -30,20 +31,25 @@ from agent_graph.checkpoints.store import SqliteStore
 from agent_graph.errors import ApprovalMissing, CancelAsked, DecisionConflict, LeaseLost, NothingPending, RunBusy, StoreError
 from agent_graph.events import Note
 from agent_graph.identity import Digest, EffectKey, RequestId, RunId, StepId, call_digest, digest, effect_key
-from agent_graph.plan import Goal
+from agent_graph.plan import Goal, Plan
 from agent_graph.records import EffectState, Intent, Lease, Owner
 from agent_graph.state import StoredStatus
 from agent_graph.testing import FakeClock, MemoryStore
 from agent_graph.trace.diagnosis import diagnose
-from agent_graph.verdicts import Approve, Call, Failure, Reject, Request, StepResult
+from agent_graph.verdicts import Approve, Call, Failure, Reject, Report, Request, StepResult
 
 RUNS = [RunId("one"), RunId("two")]
 NAMES = ["ann", "bob"]
 OWNERS = ["here", "here as well", "gone", "elsewhere", "elsewhere as well"]
 DAY = 86_400.0
 
-DRIVERS = st.tuples(st.sampled_from(RUNS), st.sampled_from([0, 0, 0, 0, 0, 1, 2]))
-"""A run, and which of its leases writes: the newest, or one that was lost."""
+WRONG = ["landed", "used", "rejected", "expired", "undecided", "other run", "other step", "plan"]
+"""Why an approval does not cover a call."""
+
+Driver = tuple[RunId, int, str]
+
+DRIVERS = st.tuples(st.sampled_from([RUNS[0], RUNS[0], RUNS[1]]), st.sampled_from([0, 0, 0, 0, 0, 1, 2]), st.sampled_from(OWNERS))
+"""A run; which of its leases writes, the newest or one that was lost; and who takes it when nobody has it."""
 
 HERE = new_owner("here")
 WHO: dict[str, Owner] = {
@@ -160,7 +166,8 @@ class Machine(RuleBasedStateMachine):
         self.store = self.new_store()
         for run in RUNS:
             self.store.runs.create(run, Goal(text="tell them"), thread_id=run)
-            self.acquire(run, "here")
+            self.acquire(run, "gone")
+            self.acquire(run, "here")  # so that there is one that was lost
 
     def teardown(self) -> None:
         if hasattr(self, "store"):
@@ -230,16 +237,19 @@ class Machine(RuleBasedStateMachine):
         self.model.held[run] = Holding(lease, self.now() + DURATION)
         self.leases[run].append(lease)
 
-    def lease_of(self, by: tuple[RunId, int]) -> Lease:
+    def lease_of(self, by: Driver) -> Lease:
         """The run's newest lease, made now if there is none that holds; or one from before, counted back."""
-        run, back = by
-        if self.model.held[run] is None and back == 0:
-            self.acquire(run, "here")
+        run, back, who = by
+        if self.model.held[run] is None:
+            if back == 0:
+                self.acquire(run, who)
+            else:
+                back -= 1  # the one that was let go
         leases = self.leases[run]
         return leases[max(-len(leases), -1 - back)]
 
     @rule(by=DRIVERS)
-    def renew(self, by: tuple[RunId, int]) -> None:
+    def renew(self, by: Driver) -> None:
         lease = self.lease_of(by)
 
         def expected() -> None:
@@ -251,7 +261,7 @@ class Machine(RuleBasedStateMachine):
         self.write(expected, lambda: self.store.leases.renew(lease))
 
     @rule(by=DRIVERS)
-    def release(self, by: tuple[RunId, int]) -> None:
+    def release(self, by: Driver) -> None:
         lease = self.lease_of(by)
 
         def expected() -> None:
@@ -272,14 +282,36 @@ class Machine(RuleBasedStateMachine):
     # ── approvals ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     @rule(target=requests, by=DRIVERS, name=st.sampled_from(NAMES), ttl=st.sampled_from([None, None, 30.0, DAY]))
-    def ask_for_a_call(self, by: tuple[RunId, int], name: str, ttl: float | None) -> Any:
+    def ask_for_a_call(self, by: Driver, name: str, ttl: float | None) -> Any:
         lease = self.lease_of(by)
         return self.ask(Asked(self.fresh("step"), lease.run_id, "step", bound(lease.run_id, name), name, self.until(ttl)), lease)
 
     @rule(target=requests, by=DRIVERS, ttl=st.sampled_from([None, 30.0]))
-    def ask_for_a_plan(self, by: tuple[RunId, int], ttl: float | None) -> Any:
+    def ask_for_a_plan(self, by: Driver, ttl: float | None) -> Any:
         lease = self.lease_of(by)
         return self.ask(Asked(self.fresh("plan"), lease.run_id, "plan", digest(["plan", lease.run_id]), None, self.until(ttl)), lease)
+
+    @rule(target=requests, by=DRIVERS, name=st.sampled_from(NAMES), ttl=st.sampled_from([None, None, 30.0]))
+    def a_call_is_granted(self, by: Driver, name: str, ttl: float | None) -> Any:
+        request_id = self.ask_for_a_call(by, name, ttl)
+        if isinstance(request_id, str):
+            self.decide(request_id, by[0], True, "ann")
+        return request_id
+
+    @rule(target=requests, by=DRIVERS, ttl=st.sampled_from([None, None, 30.0]))
+    def a_plan_is_granted(self, by: Driver, ttl: float | None) -> Any:
+        request_id = self.ask_for_a_plan(by, None)
+        if not isinstance(request_id, str):
+            return multiple()
+        self.decide(request_id, by[0], True, "ann")
+        return multiple(request_id, *self.handle_as(by, request_id, ttl))
+
+    @rule(target=requests, by=DRIVERS, name=st.sampled_from(NAMES))
+    def a_call_is_rejected(self, by: Driver, name: str) -> Any:
+        request_id = self.ask_for_a_call(by, name, None)
+        if isinstance(request_id, str):
+            self.decide(request_id, by[0], False, "ann")
+        return request_id
 
     def until(self, ttl: float | None) -> float | None:
         return None if ttl is None else self.now() + ttl
@@ -314,7 +346,7 @@ class Machine(RuleBasedStateMachine):
         self.model.asked[new.id] = new
         return new.id
 
-    @rule(request_id=requests, run=st.sampled_from(RUNS), yes=st.booleans(), by=st.sampled_from(["ann", "bob"]))
+    @rule(request_id=requests, run=st.sampled_from([RUNS[0], *RUNS]), yes=st.booleans(), by=st.sampled_from(["ann", "bob"]))
     def decide(self, request_id: str, run: RunId, yes: bool, by: str) -> None:
         asked = self.model.asked[request_id]
 
@@ -329,14 +361,18 @@ class Machine(RuleBasedStateMachine):
 
         self.write(expected, lambda: self.store.approvals.decide(run, {request_id: Approve() if yes else Reject(reason="no")}, by))
 
-    @rule(by=DRIVERS, request_id=requests, ttl=st.sampled_from([None, 30.0]))
-    def handle(self, by: tuple[RunId, int], request_id: str, ttl: float | None) -> None:
-        """A yes to a plan becomes a grant for each of its calls."""
-        lease = self.lease_of(by)
+    @rule(target=requests, by=DRIVERS, request_id=requests, ttl=st.sampled_from([None, 30.0]))
+    def handle(self, by: Driver, request_id: str, ttl: float | None) -> Any:
+        return multiple(*self.handle_as(by, request_id, ttl))
+
+    def handle_as(self, by: Driver, request_id: str, ttl: float | None) -> list[str]:
+        """A yes to a plan becomes a grant for each of its calls, once."""
         asked = self.model.asked[request_id]
-        if asked.verdict is None or asked.run != lease.run_id:
-            return
-        gives = asked.kind == "plan" and asked.verdict == "approve" and not asked.handled
+        if asked.verdict is None:
+            return []
+        lease = self.lease_of((asked.run, *by[1:]))
+        is_yes = asked.kind == "plan" and asked.verdict == "approve"
+        gives = is_yes and not asked.handled
         calls = tuple(
             Call(step_id=step_of(name), tool="send", args={"to": name}, risk="write", digest=bound(asked.run, name)) for name in NAMES
         )
@@ -346,7 +382,7 @@ class Machine(RuleBasedStateMachine):
             self.must_hold(lease)
             asked.handled = True
 
-        self.write(expected, lambda: self.store.approvals.handle(lease, request_id, grants=calls if gives else (), expires=expires))
+        self.write(expected, lambda: self.store.approvals.handle(lease, request_id, grants=calls if is_yes else (), expires=expires))
         granted = self.store.database.rows("SELECT id, step_id FROM approvals WHERE granted_by = ?", (request_id,))
         new = [row for row in granted if row["id"] not in self.model.asked]
         assert len(new) == (len(NAMES) if gives and asked.handled else 0)
@@ -355,9 +391,10 @@ class Machine(RuleBasedStateMachine):
             self.model.asked[row["id"]] = Asked(
                 row["id"], asked.run, "step", bound(asked.run, name), name, expires, asked.verdict, asked.by, handled=True
             )
+        return [row["id"] for row in new]
 
     @rule(by=DRIVERS, request_id=requests)
-    def close(self, by: tuple[RunId, int], request_id: str) -> None:
+    def close(self, by: Driver, request_id: str) -> None:
         lease = self.lease_of(by)
         asked = self.model.asked[request_id]
 
@@ -370,14 +407,41 @@ class Machine(RuleBasedStateMachine):
 
     # ── ledger ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    @rule(by=DRIVERS, name=st.sampled_from(NAMES), approval=st.none() | requests)
-    def begin(self, by: tuple[RunId, int], name: str, approval: str | None) -> None:
-        """Also with an approval that is for something else, used, or refused."""
-        lease = self.lease_of(by)
-        self.begin_with(lease, name, approval)
+    @rule(by=DRIVERS, why=st.integers(0, len(WRONG)), which=st.integers(0, 3))
+    def begin(self, by: Driver, why: int, which: int) -> None:
+        """With an approval that covers the call, or one that does not; of what there is now, each kind as likely as another."""
+        now, effects = self.now(), self.model.effects
+        found: dict[str, list[tuple[str, RunId, str]]] = {}
+        for asked, run, name, what in itertools.product(self.model.asked.values(), RUNS, NAMES, ["good", *WRONG]):
+            if self.fits(what, asked, run, name, now, effects.get(key_of(run, name))):
+                found.setdefault(what, []).append((asked.id, run, name))
+        if found:
+            choices = found[sorted(found)[why % len(found)]]
+            approval, run, name = choices[which % len(choices)]
+            self.begin_with(self.lease_of((run, *by[1:])), name, approval)
+
+    def fits(self, what: str, asked: Asked, run: RunId, name: str, now: float, effect: Done | None) -> bool:
+        own = (asked.run, asked.name) == (run, name)
+        has_landed = effect is not None and effect.state == "done"
+        if own:
+            facts = {
+                "good": asked.covers(run, name, now) and not has_landed,
+                "landed": asked.covers(run, name, now) and has_landed,
+                "used": asked.consumed_by is not None,
+                "rejected": asked.verdict == "reject" and asked.unexpired(now),
+                "expired": asked.verdict == "approve" and asked.consumed_by is None and not asked.unexpired(now),
+                "undecided": asked.verdict is None,
+            }
+            return facts.get(what, False)
+        yes = asked.name is not None and asked.covers(asked.run, asked.name, now)
+        return (
+            (what == "other run" and yes and asked.name == name)
+            or (what == "other step" and yes and asked.run == run)
+            or (what == "plan" and asked.kind == "plan" and asked.verdict == "approve" and asked.run == run)
+        )
 
     @rule(by=DRIVERS, name=st.sampled_from(NAMES))
-    def begin_with_what_is_granted(self, by: tuple[RunId, int], name: str) -> None:
+    def begin_with_what_is_granted(self, by: Driver, name: str) -> None:
         lease = self.lease_of(by)
         self.begin_with(lease, name, self.store.approvals.grant(lease.run_id, bound(lease.run_id, name)))
 
@@ -420,7 +484,7 @@ class Machine(RuleBasedStateMachine):
             self.used[approval] = key
 
     @rule(by=DRIVERS, name=st.sampled_from(NAMES), state=st.sampled_from(["done", "failed", "in_doubt"]))
-    def finish(self, by: tuple[RunId, int], name: str, state: EffectState) -> None:
+    def finish(self, by: Driver, name: str, state: EffectState) -> None:
         self.finish_as(self.lease_of(by), name, state)
 
     def finish_as(self, lease: Lease, name: str, state: EffectState) -> None:
@@ -442,13 +506,13 @@ class Machine(RuleBasedStateMachine):
         self.queued.append(work)
 
     @rule(by=DRIVERS, name=st.sampled_from(NAMES))
-    def call_that_lands(self, by: tuple[RunId, int], name: str) -> None:
+    def call_that_lands(self, by: Driver, name: str) -> None:
         lease = self.lease_of(by)
         self.begin_with(lease, name, None)
         self.finish_as(lease, name, "done")
 
     @rule(by=DRIVERS, name=st.sampled_from(NAMES))
-    def certainly_not_done(self, by: tuple[RunId, int], name: str) -> None:
+    def certainly_not_done(self, by: Driver, name: str) -> None:
         lease = self.lease_of(by)
         key = key_of(lease.run_id, name)
 
@@ -460,11 +524,6 @@ class Machine(RuleBasedStateMachine):
 
         self.write(expected, lambda: self.store.ledger.not_done(lease, key, Failure(code="tool_failed", message="refused")))
 
-    @rule(by=DRIVERS, name=st.sampled_from(NAMES))
-    def reopen(self, by: tuple[RunId, int], name: str) -> None:
-        lease = self.lease_of(by)
-        self.write(lambda: self.must_hold(lease), lambda: self.store.ledger.reopen(lease, key_of(lease.run_id, name)))
-
     # ── the run and its trace ─────────────────────────────────────────────────────────────────────────────────────────
 
     @rule(run=st.sampled_from(RUNS))
@@ -474,19 +533,8 @@ class Machine(RuleBasedStateMachine):
         self.store.events.add(Note(run_id=run, at=self.now(), message=line))
         self.queued.append(lambda: self.model.said[run].append(line))
 
-    @rule(by=DRIVERS, status=st.sampled_from(["running", "paused"]))
-    def set_status(self, by: tuple[RunId, int], status: StoredStatus) -> None:
-        lease = self.lease_of(by)
-
-        def expected() -> None:
-            self.must_hold(lease)
-            if self.model.status[lease.run_id] in ("running", "paused"):
-                self.model.status[lease.run_id] = status
-
-        self.write(expected, lambda: self.store.runs.set_status(lease, status))
-
     @rule(by=DRIVERS, status=st.sampled_from(["succeeded", "failed", "cancelled"]))
-    def end_run(self, by: tuple[RunId, int], status: StoredStatus) -> None:
+    def end_run(self, by: Driver, status: StoredStatus) -> None:
         lease = self.lease_of(by)
 
         def expected() -> None:
@@ -499,6 +547,29 @@ class Machine(RuleBasedStateMachine):
                     asked.closed = True
 
         self.write(expected, lambda: self.store.runs.finish(lease, status, error=diagnose("x", "y")))
+
+    @rule(by=DRIVERS, what=st.sampled_from(["paused", "running", "step", "reason", "plan", "report", "checkpoints", "again"]))
+    def write_something_else(self, by: Driver, what: str) -> None:
+        lease = self.lease_of(by)
+        plan = Plan.model_validate({"goal": "tell them", "steps": [{"id": "a", "tool": "send"}]})
+        some = next(iter(self.model.asked), None)
+        writes: dict[str, Callable[[], Any]] = {
+            "paused": lambda: self.store.runs.set_status(lease, "paused"),
+            "running": lambda: self.store.runs.set_status(lease, "running"),
+            "step": lambda: self.store.ledger.reopen(lease, key_of(lease.run_id, "ann")),
+            "reason": lambda: self.store.runs.blame(lease, diagnose("x", "y")),
+            "plan": lambda: self.store.runs.add_plan(lease, plan),
+            "report": lambda: self.store.runs.judge_plan(lease, 1, Report()),
+            "checkpoints": lambda: self.store.drop_checkpoints(lease),
+            "again": lambda: self.store.approvals.again(lease, some or "", "it made no sense") if some else self.store.leases.check(lease),
+        }
+
+        def expected() -> None:
+            self.must_hold(lease)
+            if what in ("paused", "running") and self.model.status[lease.run_id] in ("running", "paused"):
+                self.model.status[lease.run_id] = cast("StoredStatus", what)
+
+        self.write(expected, writes[what])
 
     @rule(really=st.sampled_from([False, False, False, True]))
     def ask_to_cancel(self, really: bool) -> None:
@@ -638,4 +709,4 @@ class InMemory(Machine):
 @pytest.mark.parametrize("kind", [OnDisk, InMemory], ids=["sqlite", "memory"])
 def test_whatever_happens_in_whatever_order_what_must_hold_holds(kind: type[Machine]) -> None:
     bounds = settings(max_examples=30 if kind.crashes else 60, stateful_step_count=50, suppress_health_check=list(HealthCheck))
-    run_state_machine_as_test(kind, settings=bounds)  # type: ignore[no-untyped-call]
+    run_state_machine_as_test(kind, settings=bounds)

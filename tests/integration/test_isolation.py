@@ -56,14 +56,14 @@ def test_a_tool_of_a_function_is_sent_whole(store_path: Path) -> None:
 
 def test_a_tool_of_a_file_that_is_on_no_path_is_found_by_its_file(store_path: Path, tmp_path: Path) -> None:
     (tmp_path / "odd_tools.py").write_text(
-        "from agent_graph import tool\nCLIENT = open('/dev/null')\n@tool(risk='read_only', isolation='process')\n"
-        "def fileno() -> int:\n    return CLIENT.fileno()\n"
+        "import threading\nfrom agent_graph import tool\nCLIENT = threading.Lock()  # cannot be pickled\n@tool(risk='read_only', isolation='process')\n"
+        "def locked() -> bool:\n    return CLIENT.locked()\n"
     )
     from agent_graph.tools.registry import load_tools
 
     found = load_tools(str(tmp_path / "odd_tools.py"))
     with AgentGraph(found, store=store_path) as agent:
-        assert agent.run(Plan.model_validate({"goal": "try it", "steps": [{"id": "a", "tool": "fileno"}]})).status == "succeeded"
+        assert agent.run(Plan.model_validate({"goal": "try it", "steps": [{"id": "a", "tool": "locked"}]})).status == "succeeded"
 
 
 def test_a_call_that_ignores_everything_is_killed_at_its_deadline_with_what_it_started(store_path: Path, tmp_path: Path) -> None:
