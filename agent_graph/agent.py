@@ -261,9 +261,15 @@ class AgentGraph:
 
     def validate(self, plan: Plan) -> None:
         """Raises InvalidPlan with everything that is wrong with the plan."""
-        report = compile_plan(plan, self.deps.rules, RunId("preview"))
+        self._check(plan)
+
+    def _check(self, plan: Plan, run_id: RunId | None = None) -> None:
+        """Raises InvalidPlan. For a run that is about to be made, the report is kept for its first ``validate``."""
+        report = compile_plan(plan, self.deps.rules, run_id or RunId("preview"))
         if not report.valid:
             raise InvalidPlan(report.errors)
+        if run_id is not None:
+            self.deps.checked[run_id] = (plan.digest, report)
 
     def purge(self, *run_ids: str, finished: bool = False, older_than: float | None = None) -> list[str]:
         """Remove runs that have ended, wholly: those named, or all (that ended at least ``older_than`` seconds ago). Returns their ids.
@@ -297,11 +303,11 @@ class AgentGraph:
         wanted = _goal(goal, plan, planner)
         wanted = wanted.model_copy(update={"params": {**wanted.params, **(params or {})}, "principal": principal or wanted.principal})
         wanted = planner.complete(wanted)
+        new = RunId(run_id or new_id())
         if isinstance(planner, BlueprintPlanner | StaticPlanner):
             made = planner.plan(PlanningContext(goal=wanted, tools=self.tools.specs))
             if isinstance(made, Plan):
-                self.validate(made.model_copy(update={"goal": wanted}))
-        new = RunId(run_id or new_id())
+                self._check(made.model_copy(update={"goal": wanted, "version": 1, "parent": None}), new)
         # A plan that came with the run is its version 1 from the start, so that any process can go on with it.
         first = (
             Plan.model_validate(plan.model_copy(update={"goal": wanted, "version": 1, "parent": None}).document())

@@ -15,12 +15,13 @@ from agent_graph.events import Event
 from agent_graph.execution.isolation import Workers
 from agent_graph.execution.slots import Slots
 from agent_graph.execution.stops import Stops
-from agent_graph.identity import RunId, new_id
+from agent_graph.identity import Digest, RunId, new_id
 from agent_graph.policy.compiler import Rules
 from agent_graph.ports import Clock, Planner, Store, SystemClock
 from agent_graph.records import Lease
 from agent_graph.redaction import Redaction
 from agent_graph.tools.registry import ToolRegistry
+from agent_graph.verdicts import Report
 
 DRIVE = "__agent_graph_drive"
 """Key in ``config["configurable"]`` by which nodes find the drive of ``AgentGraph``; LangGraph keeps such keys out of checkpoints."""
@@ -59,6 +60,8 @@ class Deps:
     """Worker processes, for tools that want one."""
     redaction: Redaction = field(default_factory=lambda: Redaction.of(environment()))
     """Secrets that are kept out of whatever is written down."""
+    checked: dict[RunId, tuple[Digest, Report]] = field(default_factory=dict)
+    """What the compiler said of a plan before its run was made: its first `validate` need not ask again."""
     planners: dict[RunId, Planner] = field(default_factory=dict)
     """Planners of runs that were started with a plan of their own."""
 

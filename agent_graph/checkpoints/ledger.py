@@ -123,7 +123,9 @@ class Ledger:
                 values,
             ).rowcount
             if not written:
-                raise StoreError(f"effect {key} of step {result.step_id!r} has landed; that it is {state} was not written, and it stays landed")
+                raise StoreError(
+                    f"effect {key} of step {result.step_id!r} has landed; that it is {state} was not written, and it stays landed"
+                )
 
         self._database.defer(work, durable=durable)
 

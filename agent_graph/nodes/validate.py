@@ -23,7 +23,7 @@ def validate(state: State, visit: Visit) -> Update:
     if visit.current is None:
         visit.blame("no_plan", "there is no plan to validate")
         return {"next": "conclude", "why": "there is no plan"}
-    report = compile_plan(visit.plan, visit.deps.rules, visit.run_id, visit.frozen())
+    report = compiled(visit)
     if visit.current.verdict is None:
         for issue in report.issues:
             visit.trace(IssueFound(run_id=visit.run_id, at=visit.now(), **issue.model_dump()))
@@ -37,6 +37,13 @@ def validate(state: State, visit: Visit) -> Update:
         return to_the_gate(visit, waiting[0].reason)
     store.runs.set_status(visit.lease, "running")
     return {"next": "execute", "why": "nothing in the plan needs a person before it starts"}
+
+
+def compiled(visit: Visit) -> Report:
+    checked = visit.deps.checked.pop(visit.run_id, None)
+    if checked is not None and checked[0] == visit.plan.digest and not visit.frozen():
+        return checked[1]
+    return compile_plan(visit.plan, visit.deps.rules, visit.run_id, visit.frozen())
 
 
 def refuse(visit: Visit, report: Report) -> Update:

@@ -1,4 +1,4 @@
-"""``make bench``: what a step costs, ours and others', in turns; prints one table."""
+"""``make bench``: what a step costs, ours and others', in turns; prints one table. Exit code 1 when something could not be measured."""
 
 from __future__ import annotations
 
@@ -38,16 +38,31 @@ def main() -> int:
         sys.stderr.write("bench: DBOS is not installed, so it is not compared with; it comes with the extra `bench`\n")
     with tempfile.TemporaryDirectory(prefix="bench-", dir=args.folder) as folder:
         bench = Bench(folder=Path(folder), passes=args.passes or (1 if args.quick else 5), quick=args.quick)
-        found = {name: ROWS[name](bench) for name in args.only or ROWS}
+        found, failed = measured(bench, args.only or list(ROWS))
         head = machine.described(bench.folder, load, bench.passes, time.monotonic() - began)
     text = report(list(found.values()), head)
     sys.stdout.write(text)
     if args.json:
         args.json.write_text(json.dumps({name: asdict(row) for name, row in found.items()}, indent=1), encoding="utf-8")
+    if failed:
+        sys.stderr.write(f"bench: not measured, see above: {', '.join(failed)}{'; nothing was written' if args.write else ''}\n")
+        return 1
     if args.write:
         write_into(PAGE, text)
         PICTURE.write_text(plot.svg(found["reads"].curves), encoding="utf-8")
     return 0
+
+
+def measured(bench: Bench, names: list[str]) -> tuple[dict[str, Found], list[str]]:
+    """By row; and the rows that failed, which cost the others nothing."""
+    found, failed = {}, []
+    for name in names:
+        try:
+            found[name] = ROWS[name](bench)
+        except RuntimeError as error:
+            bench.say(f"{name}: {error}")
+            failed.append(name)
+    return found, failed
 
 
 def arguments() -> argparse.Namespace:

@@ -708,5 +708,5 @@ class InMemory(Machine):
 
 @pytest.mark.parametrize("kind", [OnDisk, InMemory], ids=["sqlite", "memory"])
 def test_whatever_happens_in_whatever_order_what_must_hold_holds(kind: type[Machine]) -> None:
-    bounds = settings(max_examples=30 if kind.crashes else 60, stateful_step_count=50, suppress_health_check=list(HealthCheck))
+    bounds = settings(max_examples=40 if kind.crashes else 200, stateful_step_count=50, suppress_health_check=list(HealthCheck))
     run_state_machine_as_test(kind, settings=bounds)

@@ -90,6 +90,7 @@ def test_the_public_names_change_only_on_purpose() -> None:
         "StepResult",
         "Tool",
         "ToolContext",
+        "Undo",
         "Unknown",
         "UsageError",
         "tool",

@@ -110,8 +110,8 @@ def test_what_the_environment_calls_a_secret_is_one(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("HOME", "/home/ann-lee"),
-        ("PWD", "/home/ann-lee"),
+        ("HOME", "/data/ann-lee"),
+        ("PWD", "/data/ann-lee"),
         ("TOKENIZERS_PARALLELISM", "deactivated"),
         ("KEYBOARD", "de-latin1"),
         ("SSH_PUBLIC_KEY", "ssh-ed25519 AAAA"),
