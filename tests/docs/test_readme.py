@@ -66,7 +66,7 @@ def test_every_link_leads_somewhere(page: Path) -> None:
 @pytest.mark.parametrize("page", [ROOT / "README.md", ROOT / "docs" / "guarantees.md"], ids=lambda page: page.name)
 def test_every_test_that_is_named_exists(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
-    files = set(re.findall(r"`(?:…/)?((?:unit|integration|acceptance|wire|studio|contracts)/[\w/]+\.py)", text))
+    files = set(re.findall(r"`(?:…/)?((?:unit|integration|acceptance|wire|studio|contracts|chaos)/[\w/]+\.py)", text))
     assert files
     assert [name for name in files if not (ROOT / "tests" / name).exists()] == []
     everything = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
