@@ -7,6 +7,8 @@ from collections.abc import Mapping
 
 WIDTH, HEIGHT = 720, 420
 LEFT, RIGHT, TOP, BOTTOM = 70, 190, 40, 50
+LABEL = 16
+"""Height of a curve's name."""
 COLOURS = ("#1f6feb", "#8250df", "#cf222e")
 
 Curve = Mapping[int, float]
@@ -36,12 +38,16 @@ def svg(curves: Mapping[str, Curve]) -> str:
     for n in sorted(set(steps)):
         drawn.append(f'<path d="M{x(n):.1f} {TOP}V{HEIGHT - BOTTOM}" stroke="#ddd"/>')
         drawn.append(f'<text x="{x(n):.1f}" y="{HEIGHT - BOTTOM + 20}" text-anchor="middle">{n:,}</text>')
+    labels: list[tuple[float, float, str, str]] = []
     for (name, curve), colour in zip(curves.items(), COLOURS, strict=False):
         points = [(x(n), y(cost)) for n, cost in sorted(curve.items())]
         drawn.append(
             f'<path d="M{"L".join(f"{across:.1f} {down:.1f}" for across, down in points)}" fill="none" stroke="{colour}" stroke-width="2"/>'
         )
         drawn += [f'<circle cx="{across:.1f}" cy="{down:.1f}" r="3.5" fill="{colour}"/>' for across, down in points]
-        across, down = points[-1]
-        drawn.append(f'<text x="{across + 10:.1f}" y="{down + 4:.1f}" fill="{colour}">{name}</text>')
+        labels.append((points[-1][1], points[-1][0], name, colour))
+    lowest = 0.0
+    for down, across, name, colour in sorted(labels):
+        lowest = max(down, lowest + LABEL)  # curves may end side by side
+        drawn.append(f'<text x="{across + 10:.1f}" y="{lowest + 4:.1f}" fill="{colour}">{name}</text>')
     return "\n".join([*drawn, "</svg>"]) + "\n"
