@@ -64,4 +64,14 @@ class BackgroundLoop:
 
 def run_coroutine(coroutine: Any, loop: asyncio.AbstractEventLoop | None) -> Future[Any]:
     """Schedule on the caller's loop when there is one, else on the background loop."""
-    return asyncio.run_coroutine_threadsafe(coroutine, loop or BackgroundLoop.get())
+    return asyncio.run_coroutine_threadsafe(_contained(coroutine), loop or BackgroundLoop.get())
+
+
+async def _contained(coroutine: Any) -> Any:
+    """SystemExit and KeyboardInterrupt would end the loop, and with it whatever else runs there."""
+    try:
+        return await coroutine
+    except (Exception, asyncio.CancelledError):
+        raise
+    except BaseException as error:
+        raise RuntimeError(f"{type(error).__name__}: {error}") from error

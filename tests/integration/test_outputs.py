@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 
 from agent_graph import AgentGraph, Landed, Limits, Plan, Policy, Resolve, Unknown, tool
-from agent_graph.plan import Step
+from agent_graph.plan import Goal, Step
 from agent_graph.ports import ReplanningContext
 from agent_graph.state import Run
 from agent_graph.testing import ScriptedPlanner
@@ -404,6 +404,27 @@ def test_an_exception_that_would_end_the_process_is_its_tool_s_failure(store_pat
     assert type(error).__name__ in str(run.results["a"].error) or isinstance(error, StopIteration)
 
 
+@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt()], ids=lambda error: type(error).__name__)
+def test_so_is_one_of_its_probe(store_path: Path, error: BaseException) -> None:
+    async def probe() -> Any:
+        raise error
+
+    @tool(risk="write", probe=probe)
+    def fails() -> None:
+        raise OSError("the line broke")
+
+    @tool(risk="read_only")
+    async def beside() -> str:
+        await asyncio.sleep(0.3)
+        return "not disturbed"
+
+    plan = Plan(goal="call it", steps=(Step(id="a", tool="fails"), Step(id="b", tool="beside")))
+    with AgentGraph([fails, beside], store=store_path, policy=Policy.allow_all()) as agent:
+        run = agent.run(plan=plan)
+    assert run.results["b"].output == "not disturbed"
+    assert type(error).__name__ in run.requests[0].reason
+
+
 @pytest.mark.parametrize("error", [OSError("x" * 1_000_000), OSError("\ud800\x00\x1b[2J"), type("N" * 10_000, (Exception,), {})("x")])
 def test_what_a_tool_says_of_its_failure_is_bounded_and_can_be_stored(store_path: Path, error: Exception) -> None:
     @tool(risk="read_only")
@@ -495,6 +516,18 @@ def test_that_something_was_replaced_is_noted_and_not_what(store_path: Path) -> 
         "env": {"SHOP_KEY": "[redacted: the vault's]"},
         "[redacted: the vault's]": ["[redacted: a GitHub token]"],
     }
+
+
+def test_what_a_criterion_saw_of_the_parameters_is_without_secrets(store_path: Path) -> None:
+    says = tool(lambda: "something else", name="says", risk="read_only")
+    plan = Plan(
+        goal=Goal(text="call it", params={"expected": SECRET}),
+        steps=(Step(id="a", tool="says", success_criteria=("output == params.expected",)),),
+    )
+    with AgentGraph([says], store=store_path, secrets=[SECRET]) as agent:
+        result = agent.run(plan=plan).results["a"]
+    assert SECRET not in result.model_dump_json()
+    assert result.evidence[0].values["params.expected"] == "[redacted: secret 1 of the host]"
 
 
 def test_an_argument_is_sent_and_shown_as_it_was_planned(store_path: Path) -> None:
