@@ -5,7 +5,6 @@ A thread cannot be killed. A sync call that overruns is left behind in its threa
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import copy
 import threading
@@ -104,16 +103,12 @@ class Calls:
                 if isinstance(value, AsyncIterator):
                     return await self._judging.received_async(prepared, value)
                 return await value
-            except (Exception, asyncio.CancelledError):
-                raise
-            except BaseException as error:  # asyncio would let it end the loop, and with it whatever else runs there
-                return Raised(error)
             finally:
                 over.set_result(None)
 
         reply = self._wait_for(prepared, run_coroutine(call(), self._run.loop))
         if isinstance(reply, Returned):
-            return reply.value if isinstance(reply.value, Raised) else self._read(prepared, reply.value)
+            return self._read(prepared, reply.value)
         if isinstance(reply, Raised):
             return reply
         try:

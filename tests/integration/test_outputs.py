@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -409,7 +409,6 @@ def test_so_is_one_of_its_probe(store_path: Path, error: BaseException) -> None:
     async def probe() -> Any:
         raise error
 
-    @tool(risk="write", probe=probe)
     def fails() -> None:
         raise OSError("the line broke")
 
@@ -419,7 +418,7 @@ def test_so_is_one_of_its_probe(store_path: Path, error: BaseException) -> None:
         return "not disturbed"
 
     plan = Plan(goal="call it", steps=(Step(id="a", tool="fails"), Step(id="b", tool="beside")))
-    with AgentGraph([fails, beside], store=store_path, policy=Policy.allow_all()) as agent:
+    with AgentGraph([tool(fails, risk="write", probe=cast("Any", probe)), beside], store=store_path, policy=Policy.allow_all()) as agent:
         run = agent.run(plan=plan)
     assert run.results["b"].output == "not disturbed"
     assert type(error).__name__ in run.requests[0].reason
