@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any, Self
 
 from agent_graph.cancellation import WAIT, cancel, end_if_asked
+from agent_graph.checkpoints.place import DEFAULT_PATH
 from agent_graph.checkpoints.purge import choose
-from agent_graph.checkpoints.store import DEFAULT_PATH, SqliteStore
+from agent_graph.checkpoints.store import SqliteStore
 from agent_graph.decisions import Decisions, address, check
 from agent_graph.deps import Deps, environment
 from agent_graph.driver import Driver

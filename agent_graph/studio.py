@@ -21,7 +21,7 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
 from agent_graph.agent import AgentGraph
-from agent_graph.checkpoints.store import DEFAULT_PATH
+from agent_graph.checkpoints.place import DEFAULT_PATH
 from agent_graph.examples import blueprints
 from agent_graph.examples import tools as bundled_tools
 from agent_graph.graph import Graph, build_graph

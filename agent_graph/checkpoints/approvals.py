@@ -16,7 +16,7 @@ from pydantic import TypeAdapter
 from agent_graph.checkpoints.database import Database, reads_row
 from agent_graph.checkpoints.leases import check_fence
 from agent_graph.checkpoints.ledger import still_runs
-from agent_graph.errors import DecisionConflict, InvalidDecision, NothingPending
+from agent_graph.errors import DecisionConflict, InvalidDecision, NothingPending, StoreError
 from agent_graph.identity import Digest, RequestId, RunId, new_id
 from agent_graph.ports import Clock
 from agent_graph.records import ApprovalRecord, Lease
@@ -153,6 +153,8 @@ class Approvals:
             if not changed:
                 return
             given = connection.execute("SELECT * FROM approvals WHERE id = ?", (request_id,)).fetchone()
+            if (grants or approved_plan) and (given["run_id"] != lease.run_id or given["verdict"] not in ("approve", "edit")):
+                raise StoreError(f"request {request_id} was not approved in run {lease.run_id}; it grants nothing")
             shown = Request.model_validate_json(given["request"])
             granted = [
                 shown.model_copy(

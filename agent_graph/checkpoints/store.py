@@ -12,6 +12,7 @@ from agent_graph.checkpoints.approvals import Approvals
 from agent_graph.checkpoints.database import Database
 from agent_graph.checkpoints.leases import Leases, check_fence
 from agent_graph.checkpoints.ledger import Ledger
+from agent_graph.checkpoints.place import DEFAULT_PATH
 from agent_graph.checkpoints.retention import DEFAULT, Retention
 from agent_graph.checkpoints.runs import Runs
 from agent_graph.checkpoints.trace import Events
@@ -21,8 +22,6 @@ from agent_graph.records import Lease
 
 if TYPE_CHECKING:
     from langgraph.checkpoint.base import BaseCheckpointSaver
-
-DEFAULT_PATH = Path(".agent-graph/runs.db")
 
 
 class SqliteStore:

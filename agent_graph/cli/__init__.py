@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from agent_graph.cli.outcome import BUSY, FAILED, INTERRUPTED, USAGE
+from agent_graph.cli.exits import BUSY, FAILED, INTERRUPTED, USAGE
 from agent_graph.cli.output import Out, dumped, only_documents_on_stdout
 from agent_graph.cli.program import NAME, command
 from agent_graph.cli.signals import as_interrupt

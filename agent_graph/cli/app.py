@@ -1,30 +1,59 @@
-"""All commands together."""
+"""All commands together. Each is imported when it is called or asked for its help, so that the program itself starts at once."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Annotated
+from importlib import import_module
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 import agent_graph
-from agent_graph.cli.cancel import cancel
-from agent_graph.cli.demo import demo
-from agent_graph.cli.doctor import doctor
-from agent_graph.cli.look import draw, runs, show, trace
-from agent_graph.cli.purge import purge
-from agent_graph.cli.resume import resume
-from agent_graph.cli.run import run
-from agent_graph.cli.studio_command import studio
-from agent_graph.cli.undo import undo
-from agent_graph.cli.validate import validate
 
-app = typer.Typer(
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,  # plain help reads the same everywhere
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+COMMANDS: dict[str, tuple[str, str]] = {
+    "run": ("run", "Start a run, or list what can be run."),
+    "resume": ("resume", "Answer what waits, or go on after a crash."),
+    "runs": ("look", "List runs."),
+    "show": ("look", "Show a run: steps, what waits, answer."),
+    "trace": ("look", "Everything that happened in a run."),
+    "draw": ("look", "A plan, blueprint or run as a Mermaid flowchart."),
+    "validate": ("validate", "Everything that is wrong with a plan or blueprint."),
+    "cancel": ("cancel", "End runs for good."),
+    "undo": ("undo", "Take back what a run did, each call after a yes."),
+    "doctor": ("doctor", "Whether a store is well, and what to do."),
+    "purge": ("purge", "Remove runs that have ended."),
+    "studio": ("studio_command", "LangGraph's own server and Studio, on a store."),
+    "demo": ("demo", "A real incident, from the question to the ticket."),
+}
+"""By name: the module of ``agent_graph.cli`` that holds the function, and what the list of commands says."""
+
+_SETTINGS: dict[str, Any] = {
+    "add_completion": False,
+    "pretty_exceptions_enable": False,
+    "rich_markup_mode": None,  # plain help reads the same everywhere
+    "context_settings": {"help_option_names": ["-h", "--help"]},
+}
+
+
+class Commands(TyperGroup):
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in COMMANDS:
+            return None
+        home, short_help = COMMANDS[cmd_name]
+        one = typer.Typer(**_SETTINGS)
+        one.command(cmd_name, short_help=short_help)(getattr(import_module(f"agent_graph.cli.{home}"), cmd_name))
+        return typer.main.get_command(one)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """From the table; click would import every command to ask it."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, short_help) for name, (_, short_help) in COMMANDS.items()])
+
+
+app = typer.Typer(cls=Commands, **_SETTINGS)
 
 
 @app.callback(invoke_without_command=True)
@@ -47,23 +76,3 @@ def program(context: typer.Context, version: Annotated[bool, typer.Option("--ver
         typer.echo(agent_graph.__version__)
     elif context.invoked_subcommand is None:
         typer.echo(context.get_help())
-
-
-COMMANDS: list[tuple[Callable[..., int], str]] = [
-    (run, "Start a run, or list what can be run."),
-    (resume, "Answer what waits, or go on after a crash."),
-    (runs, "List runs."),
-    (show, "Show a run: steps, what waits, answer."),
-    (trace, "Everything that happened in a run."),
-    (draw, "A plan, blueprint or run as a Mermaid flowchart."),
-    (validate, "Everything that is wrong with a plan or blueprint."),
-    (cancel, "End runs for good."),
-    (undo, "Take back what a run did, each call after a yes."),
-    (doctor, "Whether a store is well, and what to do."),
-    (purge, "Remove runs that have ended."),
-    (studio, "LangGraph's own server and Studio, on a store."),
-    (demo, "A real incident, from the question to the ticket."),
-]
-
-for function, short_help in COMMANDS:
-    app.command(function.__name__, short_help=short_help)(function)

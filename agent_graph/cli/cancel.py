@@ -10,10 +10,12 @@ import typer
 
 from agent_graph.cancellation import WAIT
 from agent_graph.cancellation import cancel as cancel_run
-from agent_graph.checkpoints.store import DEFAULT_PATH, SqliteStore
+from agent_graph.checkpoints.place import DEFAULT_PATH
+from agent_graph.checkpoints.store import SqliteStore
 from agent_graph.cli.drive import login_name
+from agent_graph.cli.exits import BUSY, SUCCEEDED
 from agent_graph.cli.options import AsJson, By, StorePath
-from agent_graph.cli.outcome import BUSY, SUCCEEDED, say_open_effects
+from agent_graph.cli.outcome import say_open_effects
 from agent_graph.cli.output import Out
 from agent_graph.cli.takeover import owner_to_end
 from agent_graph.errors import RunBusy, RunFinished, UsageError

@@ -12,7 +12,7 @@ from pathlib import Path
 import typer
 
 from agent_graph.checkpoints.store import SqliteStore
-from agent_graph.cli.outcome import FAILED, PAUSED, SUCCEEDED
+from agent_graph.cli.exits import FAILED, PAUSED, SUCCEEDED
 from agent_graph.cli.output import Out
 from agent_graph.cli.program import command
 from agent_graph.cli.recipe import DESK

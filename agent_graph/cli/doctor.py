@@ -9,9 +9,9 @@ import typer
 from agent_graph.checkpoints.findings import Finding, Health, Severity, Verdict
 from agent_graph.checkpoints.health import examine
 from agent_graph.checkpoints.migrations import LATEST
-from agent_graph.checkpoints.store import DEFAULT_PATH
+from agent_graph.checkpoints.place import DEFAULT_PATH
+from agent_graph.cli.exits import FAILED, SUCCEEDED, USAGE
 from agent_graph.cli.options import AsJson, StorePath
-from agent_graph.cli.outcome import FAILED, SUCCEEDED, USAGE
 from agent_graph.cli.output import Out
 from agent_graph.cli.program import command
 from agent_graph.ports import SystemClock

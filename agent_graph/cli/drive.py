@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from agent_graph.cli import signals
 from agent_graph.cli.ask import Asker, Later
-from agent_graph.cli.outcome import INTERRUPTED, report_outcome, say_resumable
+from agent_graph.cli.exits import INTERRUPTED
+from agent_graph.cli.outcome import report_outcome, say_resumable
 from agent_graph.cli.output import Out
 from agent_graph.cli.progress import progress
 from agent_graph.errors import DecisionConflict, InvalidDecision, NothingPending, RunFinished

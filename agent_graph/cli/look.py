@@ -10,12 +10,14 @@ import typer
 from rich.text import Text
 
 from agent_graph import examples
-from agent_graph.checkpoints.store import DEFAULT_PATH, SqliteStore
+from agent_graph.checkpoints.place import DEFAULT_PATH
+from agent_graph.checkpoints.store import SqliteStore
 from agent_graph.cli import inputs
 from agent_graph.cli.checklist import Style, rows, summary
 from agent_graph.cli.drive import checklist_of
+from agent_graph.cli.exits import SUCCEEDED
 from agent_graph.cli.options import AsJson, RunArgument, StorePath
-from agent_graph.cli.outcome import STYLES, SUCCEEDED, say_answer, say_diagnosis, say_resumable, say_waiting
+from agent_graph.cli.outcome import STYLES, say_answer, say_diagnosis, say_resumable, say_waiting
 from agent_graph.cli.output import Out
 from agent_graph.cli.program import command
 from agent_graph.errors import UsageError

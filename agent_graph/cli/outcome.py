@@ -6,15 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from agent_graph.cli.card import how_to_answer, show_card
+from agent_graph.cli.exits import BUSY, FAILED, INTERRUPTED, PAUSED, SUCCEEDED
 from agent_graph.cli.output import Out
 from agent_graph.cli.program import command
 from agent_graph.state import Run, RunStatus
 from agent_graph.trace.render import seconds, value_lines, when
 from agent_graph.verdicts import Cause, Diagnosis
 from agent_graph.visible import visible
-
-SUCCEEDED, FAILED, USAGE, PAUSED, BUSY, INTERRUPTED = 0, 1, 2, 3, 4, 130
-"""Exit codes."""
 
 EXIT: dict[RunStatus, int] = {
     "succeeded": SUCCEEDED,

@@ -8,7 +8,7 @@ import sys
 from functools import cache
 from pathlib import Path
 
-from agent_graph.checkpoints.store import DEFAULT_PATH
+from agent_graph.checkpoints.place import DEFAULT_PATH
 from agent_graph.visible import visible
 
 NAME = "agent-graph"

@@ -10,10 +10,12 @@ import typer
 
 from agent_graph.checkpoints.database import parts_of
 from agent_graph.checkpoints.owners import new_owner
+from agent_graph.checkpoints.place import DEFAULT_PATH
 from agent_graph.checkpoints.purge import choose
-from agent_graph.checkpoints.store import DEFAULT_PATH, SqliteStore
+from agent_graph.checkpoints.store import SqliteStore
+from agent_graph.cli.exits import SUCCEEDED
 from agent_graph.cli.options import AsJson, StorePath
-from agent_graph.cli.outcome import STYLES, SUCCEEDED
+from agent_graph.cli.outcome import STYLES
 from agent_graph.cli.output import Out
 from agent_graph.cli.program import command
 from agent_graph.errors import StoreError, UsageError

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from agent_graph.cancellation import end_if_asked
-from agent_graph.checkpoints.store import DEFAULT_PATH, SqliteStore
+from agent_graph.checkpoints.place import DEFAULT_PATH
+from agent_graph.checkpoints.store import SqliteStore
 from agent_graph.cli import inputs
 from agent_graph.cli.card import show_card
 from agent_graph.cli.drive import Driver, login_name
+from agent_graph.cli.exits import PAUSED
 from agent_graph.cli.options import AsJson, By, PolicyPath, RunArgument, StorePath, Tools
-from agent_graph.cli.outcome import PAUSED, report_outcome
+from agent_graph.cli.outcome import report_outcome
 from agent_graph.cli.output import Out
 from agent_graph.cli.recipe import (
     Recipe,

@@ -9,11 +9,12 @@ from typing import Annotated, Any
 import typer
 
 from agent_graph import examples
-from agent_graph.checkpoints.store import DEFAULT_PATH, SqliteStore
+from agent_graph.checkpoints.place import DEFAULT_PATH
+from agent_graph.checkpoints.store import SqliteStore
 from agent_graph.cli import inputs
 from agent_graph.cli.drive import Driver, login_name
+from agent_graph.cli.exits import SUCCEEDED
 from agent_graph.cli.options import AsJson, By, Params, PolicyPath, StorePath, Tools
-from agent_graph.cli.outcome import SUCCEEDED
 from agent_graph.cli.output import Out
 from agent_graph.cli.program import command
 from agent_graph.cli.recipe import Recipe, load_policy, load_registry, names_bundled_tools, recipe_here

@@ -25,9 +25,10 @@ from typing import Annotated, Any
 
 import typer
 
-from agent_graph.checkpoints.store import DEFAULT_PATH, SqliteStore
+from agent_graph.checkpoints.place import DEFAULT_PATH
+from agent_graph.checkpoints.store import SqliteStore
+from agent_graph.cli.exits import FAILED, SUCCEEDED
 from agent_graph.cli.options import PolicyPath, StorePath, Tools
-from agent_graph.cli.outcome import FAILED, SUCCEEDED
 from agent_graph.cli.output import Out
 from agent_graph.cli.recipe import Recipe, absolute, load_policy, load_registry
 from agent_graph.errors import UsageError

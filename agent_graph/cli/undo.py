@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from agent_graph.checkpoints.store import DEFAULT_PATH, SqliteStore
+from agent_graph.checkpoints.place import DEFAULT_PATH
+from agent_graph.checkpoints.store import SqliteStore
 from agent_graph.cli.drive import Driver, login_name
 from agent_graph.cli.options import AsJson, By, PolicyPath, RunArgument, StorePath, Tools
 from agent_graph.cli.output import Out

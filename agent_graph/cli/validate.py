@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from agent_graph.cli import inputs
+from agent_graph.cli.exits import SUCCEEDED, USAGE
 from agent_graph.cli.options import AsJson, Params, PolicyPath, Tools
-from agent_graph.cli.outcome import SUCCEEDED, USAGE
 from agent_graph.cli.output import Out
 from agent_graph.cli.recipe import load_policy, load_registry, recipe_here
 from agent_graph.cli.run import Wanted, with_tools

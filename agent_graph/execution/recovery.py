@@ -17,6 +17,9 @@ from agent_graph.threads import run_coroutine, start
 from agent_graph.tools.tool import Tool, ToolContext
 from agent_graph.verdicts import Absent, Landed, Provenance, Unknown
 
+ORPHANED = 1.0
+"""Seconds for which the worker process of a driver that was killed may go on, where its tool holds up its own end."""
+
 PROBE_PATIENCE = 30.0
 """Seconds that a probe may take at most."""
 
@@ -41,6 +44,8 @@ class Recovery:
             if said.decision.outcome == "landed":
                 return self.judging.landed_says_person(step, effect, said.decision.output)
             return NothingHappened()
+        if tool is not None and tool.spec.isolation == "process" and effect.state == "intent":
+            self.pause(ORPHANED)
         if effect.left is not None and effect.recovery != "probeable":
             return Waits(doubt(self.run, step, effect, _STILL_RUNS.format(effect.left)))
         if tool is None:

@@ -10,6 +10,7 @@ import concurrent.futures
 import contextlib
 import itertools
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ from typing import Any
 
 from agent_graph.checkpoints.leases import DURATION, new_owner
 from agent_graph.deps import DRIVE, Deps
-from agent_graph.errors import CancelAsked, Interrupted, StoreError, UsageError
+from agent_graph.errors import CancelAsked, Interrupted, RunBusy, StoreError, UsageError
 from agent_graph.events import Event
 from agent_graph.execution.context import RunContext
 from agent_graph.execution.outcome import words
@@ -186,7 +187,7 @@ def entering(
     record = _find_or_make(deps, state, str(configurable.get("thread_id", "")), _namespace(configurable), taken=came_this_far)
     stop = stop or threading.Event()
     with deps.stops.until_stopped(record.id, stop):
-        lease = deps.store.leases.acquire(record.id, new_owner())
+        lease = _lease(deps, record.id)
         try:
             visit = Visit(
                 deps=deps,
@@ -203,6 +204,18 @@ def entering(
         finally:
             deps.store.flush()
             deps.store.leases.release(lease)
+
+
+def _lease(deps: Deps, run_id: RunId) -> Lease:
+    """Between two nodes nobody holds the run: whoever cancels it then ends it, and is gone in a moment."""
+    until = deps.clock.monotonic() + LOOK
+    while True:
+        try:
+            return deps.store.leases.acquire(run_id, new_owner())
+        except RunBusy:
+            if deps.store.runs.get(run_id).cancel_asked is None or deps.clock.monotonic() >= until:
+                raise
+            time.sleep(0.01)
 
 
 def _namespace(configurable: Mapping[str, Any]) -> str:

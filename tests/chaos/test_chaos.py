@@ -26,7 +26,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """All verdicts of one small run of the suite. In a process of its own: pytest's has threads, which a fork would leave behind."""
     out = tmp_path_factory.mktemp("chaos") / "measured.json"
     ran = subprocess.run(
-        [sys.executable, "-P", "-m", "chaos", "--small", "--kills", "100", "--lanes", "2", "--json", str(out)],
+        [sys.executable, "-P", "-m", "chaos", "--small", "--kills", "80", "--lanes", "2", "--json", str(out)],
         env={**os.environ, "PYTHONPATH": str(HERE.parent)},
         capture_output=True,
         text=True,
@@ -49,7 +49,7 @@ def kills(measured: dict[str, Any], mix: str) -> list[Any]:
 def test_hundreds_of_processes_were_killed_and_many_of_them_after_an_intent(measured: dict[str, Any]) -> None:
     assert measured["totals"]["kills"] > 500
     assert measured["totals"]["after an intent"] > 100
-    assert measured["totals"]["kills"] - measured["totals"]["at boundaries"] >= 100
+    assert measured["totals"]["kills"] - measured["totals"]["at boundaries"] >= 80
 
 
 def test_no_effect_is_doubled(measured: dict[str, Any]) -> None:

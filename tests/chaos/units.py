@@ -130,9 +130,9 @@ BEFORE, AFTER = Death(2, "effect.before"), Death(2, "effect.after")
 def small(seed: int) -> list[Unit]:
     """For ``make test``: all boundaries of a small plan of each class, of its recovery, and of a gate."""
     units: list[Unit] = [Sweep(mix=mix, shape="pair", seed=seed) for mix in MIXES if mix != "mixed"]
-    units.append(Sweep(mix="keyed", shape="pair", seed=seed, gates=True, stays=True))
-    units.append(Sweep(mix="blind", shape="pair", seed=seed, first=(AFTER, None)))
-    units.append(Sweep(mix="probeable", shape="pair", seed=seed, first=(AFTER,)))
+    units.append(Sweep(mix="keyed", shape="pair", seed=seed, gates=True, stays=True, seam="commit"))
+    units.append(Sweep(mix="blind", shape="pair", seed=seed, first=(AFTER, None), seam="commit"))
+    units.append(Sweep(mix="probeable", shape="pair", seed=seed, first=(AFTER,), seam="commit"))
     return units + controls(seed) + races(seed, times=2) + orphans(seed, times=1)
 
 

@@ -38,4 +38,4 @@ def test_the_commands_of_the_page_are_understood() -> None:
     lines = [line.split()[1:] for line in PAGE.splitlines() if line.startswith("agent-graph ")]
     assert lines
     for name, *words in lines:
-        program.commands[name].make_parser(typer.Context(program)).parse_args(list(words))  # type: ignore[attr-defined]
+        program.get_command(typer.Context(program), name).make_parser(typer.Context(program)).parse_args(list(words))  # type: ignore[attr-defined]

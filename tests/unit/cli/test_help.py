@@ -12,7 +12,7 @@ import pytest
 from agent_graph.cli.app import COMMANDS
 
 HELP = Path(__file__).with_name("help")
-NAMES = ["agent-graph", *(function.__name__ for function, _ in COMMANDS)]
+NAMES = ["agent-graph", *COMMANDS]
 
 
 def help_of(name: str) -> str:
