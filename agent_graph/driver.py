@@ -126,7 +126,7 @@ class Driver:
         begun = RunStarted(run_id=record.id, at=self._deps.clock.now(), goal=record.goal.text, resumed=resumed)
         drive.emit(begun)
         store.events.add(begun)
-        if current is not None:
+        if current is not None and drive.emit is not _to_nobody:
             drive.emit(plan_made(current.plan, record.id, begun.at))  # whoever watches from here on needs the plan, too
         # Without a pending interrupt the graph is entered anew: its first nodes find in the ledger what is done and pass over it.
         value: Any = (

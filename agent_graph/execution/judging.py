@@ -211,6 +211,8 @@ class Judging:
         return words(text, self.run.redaction)
 
     def without_secrets(self, evidence: Evidence) -> Evidence:
-        """What a criterion saw may also come from the goal's parameters, which are as the host gave them."""
+        """What a criterion saw may also come from the goal and its parameters, which are as the host gave them; outputs are without secrets."""
+        if "params" not in evidence.criterion and "goal" not in evidence.criterion:
+            return evidence
         kept = keep(dict(evidence.values), self.run.rules.limits.max_output_bytes, self.run.redaction)
         return evidence.model_copy(update={"values": kept.value, "why": self.words(evidence.why)}) if kept.redacted else evidence

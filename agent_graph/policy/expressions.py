@@ -65,7 +65,7 @@ def _bare(text: str) -> str:
     return _STRING.sub(lambda found: " " if found[0].startswith("//") else '""', _INDEXED.sub(r"steps.\2", text))
 
 
-@functools.lru_cache(maxsize=4096)
+@functools.lru_cache(maxsize=16_384)
 def steps_read(text: str) -> frozenset[str]:
     """Ids of the steps that the expression reads. Raises ExpressionError when it reads ``steps`` as a whole."""
     found = _STEP.findall(_bare(text))
@@ -93,7 +93,7 @@ def values_read(text: str, context: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-@functools.lru_cache(maxsize=4096)
+@functools.lru_cache(maxsize=16_384)
 def _program(text: str) -> Any:
     if len(text) > MAX_LENGTH:
         raise ExpressionError(f"it is {len(text)} characters long; at most {MAX_LENGTH} are read")
@@ -191,12 +191,12 @@ _JOINED = frozenset("+-*/%<>=!&|?:,") | {"in"}
 _OPEN, _CLOSE = frozenset("([{"), frozenset(")]}")
 
 
-@functools.lru_cache(maxsize=4096)
+@functools.lru_cache(maxsize=16_384)
 def _tokens(text: str) -> tuple[str, ...]:
     return tuple(_TOKEN.findall(_bare(text)))
 
 
-@functools.lru_cache(maxsize=4096)
+@functools.lru_cache(maxsize=16_384)
 def _loops(text: str) -> int:
     """How many loops stand one in the other or one after the other, at most. A function that is not known here counts as the worst."""
     tokens = _tokens(text)
