@@ -127,8 +127,37 @@ MIGRATIONS = (
         """
         ALTER TABLE runs ADD COLUMN cancel_asked REAL;
         ALTER TABLE runs ADD COLUMN cancel_by TEXT;
-        ALTER TABLE effects ADD COLUMN undo TEXT;
-        ALTER TABLE effects ADD COLUMN left_by TEXT;
+        -- Rows of a kilobyte under a random key: in the order of their writing they cost a quarter less than in that of their keys.
+        ALTER TABLE effects RENAME TO effects_by_key;
+        DROP INDEX effects_by_step;
+        CREATE TABLE effects (
+            key TEXT PRIMARY KEY,
+            run_id TEXT NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
+            step_id TEXT NOT NULL,
+            plan_version INTEGER NOT NULL,
+            tool TEXT,
+            args TEXT,
+            risk TEXT,
+            recovery TEXT,
+            state TEXT NOT NULL CHECK (state IN ('intent', 'done', 'failed', 'in_doubt', 'skipped')),
+            status TEXT,
+            attempt INTEGER NOT NULL DEFAULT 0,
+            fence INTEGER NOT NULL DEFAULT 0,
+            approval_id TEXT,
+            output TEXT,
+            error TEXT,
+            evidence TEXT,
+            provenance TEXT,
+            usage TEXT,
+            started REAL,
+            deadline REAL,
+            finished REAL,
+            undo TEXT,
+            left_by TEXT
+        );
+        INSERT INTO effects SELECT *, NULL, NULL FROM effects_by_key;
+        DROP TABLE effects_by_key;
+        CREATE INDEX effects_by_run ON effects (run_id);
         """,
     ),
 )
