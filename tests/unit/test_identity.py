@@ -20,7 +20,7 @@ def test_canonical_json_is_sorted_and_tight_and_plain() -> None:
     assert canonical({"b": [1, 2.5, None, True], "a": "grüße"}) == '{"a":"grüße","b":[1,2.5,null,true]}'
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), {"a": {1, 2}}, object()], ids=str)
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), {"a": {1, 2}}, object()], ids=["nan", "inf", "a set", "an object"])
 def test_what_json_does_not_have_has_no_digest(value: Any) -> None:
     with pytest.raises((ValueError, TypeError)):
         digest(value)
