@@ -5,6 +5,8 @@
 VENV := .venv
 CONSTRAINTS := constraints.txt
 PYTEST_ARGS :=
+# How many files of tests run side by side; 0: one after the other, in this process.
+TEST_JOBS := 2
 STUDIO_ARGS :=
 CHAOS_KILLS := 6000
 CHAOS_SEED := 4
@@ -31,7 +33,7 @@ studio: $(VENV)/.studio ## the graph in LangGraph Studio, with the same runs; no
 
 # Not `python -m pytest`: that puts the root on sys.path, where the links nodes, tools and checkpoints are.
 test: $(VENV)/.dev ## all tests, offline; ends with what was not run because a program is absent
-	@$(VENV)/bin/pytest $(PYTEST_ARGS)
+	@$(VENV)/bin/pytest -n $(TEST_JOBS) --dist loadfile $(PYTEST_ARGS)
 
 # Thousands of processes are killed; the seed settles the plans and the moments, the operating system the rest.
 chaos: $(VENV)/.dev ## kill processes, resume, count effects: about ten minutes; CHAOS_ARGS=--write puts the figures into the docs

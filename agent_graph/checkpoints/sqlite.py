@@ -288,8 +288,18 @@ def _check(found: CheckpointTuple | None, refused: Sequence[str]) -> None:
     gates = [gate for _, channel, gates in found.pending_writes or () if channel == INTERRUPT for gate in gates or (None,)]
     if not all(hasattr(gate, "id") for gate in gates):  # what the serializer does not make again it hands out as None, or as raw content
         raise _NotAsWritten("a gate in it cannot be read")
+    said = [held["channel_values"].get("messages"), *(value for _, channel, value in found.pending_writes or () if channel == "messages")]
+    if not all(_is_message(one) for messages in said if isinstance(messages, list | tuple) for one in messages):
+        raise _NotAsWritten("a message in it cannot be read")
     if refused:
         raise _NotAsWritten(f"it holds a {refused[0]}, which is never made again from a file")
+
+
+def _is_message(value: Any) -> bool:
+    """As LangGraph reads it: a message, a text, a pair, or a dict of one."""
+    if not isinstance(value, dict):
+        return isinstance(value, str | tuple | list) or hasattr(value, "content")
+    return "content" in value and ("role" in value or "type" in value)
 
 
 def _short(error: Exception) -> str:
