@@ -5,6 +5,8 @@ Nothing is undone by itself. The plan is a run of its own, and each call in it w
 
 from __future__ import annotations
 
+from collections import Counter
+
 from agent_graph.errors import UsageError
 from agent_graph.identity import RunId, canonical
 from agent_graph.plan import Plan
@@ -20,18 +22,23 @@ def undo_plan(store: Store, run_id: RunId) -> Plan:
     record = store.runs.get(run_id)
     if not record.finished:
         raise UsageError(f"run {run_id} has not ended; end it first with: agent-graph cancel {run_id}")
-    taken_back: set[tuple[str, str]] = set()
+    taken_back: Counter[tuple[str, str]] = Counter()
     for other in store.runs.with_metadata(UNDOES, run_id):
         if not other.finished:
             raise UsageError(f"run {other.id} is undoing run {run_id} already; go on with it: agent-graph resume {other.id}")
-        taken_back |= {(effect.tool, canonical(effect.args)) for effect in store.ledger.landed(other.id)}
-    left = [
-        effect
-        for effect in store.ledger.landed(run_id)
-        if effect.undo and (effect.undo.tool, canonical(effect.undo.args)) not in taken_back
-    ]
+        taken_back.update((effect.tool, canonical(effect.args)) for effect in store.ledger.landed(other.id))
+    before = taken_back.total()
+    left = []
+    for effect in store.ledger.landed(run_id):
+        if effect.undo is None:
+            continue
+        call = (effect.undo.tool, canonical(effect.undo.args))
+        if taken_back[call]:
+            taken_back[call] -= 1  # two effects may be taken back by the same call, each by one of its own
+        else:
+            left.append(effect)
     if not left:
-        raise UsageError(f"run {run_id} left nothing that can be undone{': it was taken back before' if taken_back else ''}")
+        raise UsageError(f"run {run_id} left nothing that can be undone{': it was taken back before' if before else ''}")
     steps = [_step(number, effect, left) for number, effect in enumerate(left)]
     return Plan.model_validate({"goal": f"Take back what run {run_id} did", "steps": steps, "created_by": "undo"})
 

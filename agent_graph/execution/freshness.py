@@ -22,7 +22,7 @@ class Freshness:
     def __init__(self, pipeline: Pipeline, record: Callable[[Step, Outcome], None]) -> None:
         self._pipeline = pipeline
         self._record = record
-        self._one_at_a_time = threading.Lock()
+        self._one_at_a_time = threading.RLock()  # a step that is read again may want fresh inputs itself
 
     def renew(self, step: Step) -> str | None:
         """Read again what the step reads and is older than its ``max_age_s``. Returns what was wrong with one that could not be read."""

@@ -84,6 +84,7 @@ class Workers:
         self._busy: set[_Worker] = set()
         self._lock = threading.Lock()
         self._registered = False
+        self._process = os.getpid()
 
     def call(
         self, tool: Tool, context: ToolContext, args: dict[str, Any], seconds: float, most: int, redaction: Redaction = NOTHING
@@ -115,12 +116,16 @@ class Workers:
         """End all workers."""
         with self._lock:
             workers, self._idle, self._busy = [*self._idle, *self._busy], [], set()
+            if self._process != os.getpid():
+                return
         for worker in workers:
             worker.kill()
 
     def _take(self) -> _Worker:
         worker = None
         with self._lock:
+            if self._process != os.getpid():  # after a fork they are our parent's
+                self._process, self._idle, self._busy, self._registered = os.getpid(), [], set(), False
             while worker is None and self._idle:
                 found = self._idle.pop()
                 worker = found if found.alive else None
@@ -128,7 +133,11 @@ class Workers:
             from loky.process_executor import ProcessPoolExecutor
 
             executor = ProcessPoolExecutor(max_workers=1, initializer=begin, initargs=(os.getpid(),))
-            worker = _Worker(executor, executor.submit(os.getpid).result(_STARTING))
+            try:
+                worker = _Worker(executor, executor.submit(os.getpid).result(_STARTING))
+            except BaseException:
+                executor.shutdown(wait=False, kill_workers=True)
+                raise
             self._end_at_exit()
         with self._lock:
             self._busy.add(worker)

@@ -269,7 +269,7 @@ class Execution:
 
     def _write(self, step: Step, came: Outcome) -> None:
         run, result = self.run, came.result
-        with self._changed:
+        with self._changed if came.left is not None else contextlib.nullcontext():
             # Either the call is still running and `_late` clears the mark after us, or it came back and there is none to set.
             runs_on = came.left is not None and self._calls.runs_on(came.key)
             run.store.ledger.finish(

@@ -844,7 +844,8 @@ def test_a_dead_owner_frees_the_run_at_once(store: Store, lease: Lease) -> None:
 def test_a_pid_that_was_given_to_another_process_is_not_the_owner(store: Store, lease: Lease) -> None:
     store.leases.release(lease)
     store.leases.acquire(RUN, replace(lease.owner, started=lease.owner.started - 100, drive="before"))
-    store.leases.acquire(RUN, lease.owner)
+    assert store.leases.holder(RUN) is None
+    assert store.leases.acquire(RUN, lease.owner).fence == 3
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows has no zombies")

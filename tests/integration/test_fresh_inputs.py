@@ -128,6 +128,18 @@ def test_what_cannot_be_read_again_blocks_the_step_and_keeps_what_was_read(world
     assert world.paid == []
 
 
+def test_a_read_that_wants_fresh_inputs_itself_is_read_again_with_them(world: World, clock: FakeClock, store_path: Path) -> None:
+    with agent(world, clock, store_path) as made:
+        document = plan(max_age_s=60).document()
+        document["steps"][1]["max_age_s"] = 30
+        run = made.run(Plan.model_validate(document))
+        clock.advance(61)
+        world.balance = 70
+        again = made.resume(run, Approve())
+        assert again.requests[0].args == {"amount": 70}
+    assert world.reads == 2
+
+
 def test_a_step_that_changes_something_is_never_made_again_for_freshness(clock: FakeClock, store_path: Path) -> None:
     made_again: list[str] = []
 

@@ -132,6 +132,32 @@ def test_what_an_undo_run_did_not_manage_is_left_for_the_next(agent: AgentGraph,
     assert desk.open == []
 
 
+def test_two_effects_that_the_same_call_takes_back_are_each_taken_back(store_path: Path) -> None:
+    there, stuck = ["a", "b"], [False, True, False]
+
+    @tool(risk="write", recovery="keyed", undo=lambda args, output: Undo(tool="less"))
+    def more() -> None: ...
+
+    @tool(risk="write", recovery="keyed")
+    def less() -> None:
+        if stuck.pop(0):
+            raise NotDone("not now")
+        there.pop()
+
+    @tool(risk="read_only")
+    def fail() -> None:
+        raise OSError("no")
+
+    steps = [{"id": "a", "tool": "more"}, {"id": "b", "tool": "more"}, {"id": "c", "tool": "fail", "depends_on": ["a", "b"]}]
+    with AgentGraph([more, less, fail], policy=Policy.allow_all(), store=store_path) as agent:
+        run = agent.run(Plan.model_validate({"goal": "go", "steps": steps}))
+        half = agent.resume(agent.undo(run.id), Approve())
+        agent.resume(half, Reject(reason="later", stop=True))
+        assert there == ["a"]
+        assert agent.resume(agent.undo(run.id), Approve()).status == "succeeded"
+    assert there == []
+
+
 def test_a_run_that_goes_on_cannot_be_undone(agent: AgentGraph) -> None:
     made = PLAN.model_copy(update={"steps": (PLAN.steps[0].model_copy(update={"approval": "required"}),)})
     with pytest.raises(UsageError, match="has not ended; end it first with: agent-graph cancel"):

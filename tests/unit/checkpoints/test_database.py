@@ -315,7 +315,10 @@ def test_a_database_of_something_else_is_refused_and_left_alone(store_path: Path
 
 def test_a_file_with_langgraphs_own_tables_becomes_a_store(store_path: Path) -> None:
     Saver(str(store_path)).close()
-    Database(store_path).close()
+    made = Database(store_path)
+    tables = {row["name"] for row in made.rows("SELECT name FROM sqlite_schema WHERE type = 'table'")}
+    made.close()
+    assert tables >= {"checkpoints", "writes", "runs", "effects"}
 
 
 def test_a_store_of_a_newer_version_is_refused(store_path: Path) -> None:
