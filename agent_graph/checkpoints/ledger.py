@@ -5,7 +5,6 @@ A row is keyed by what is done (run, step, tool, arguments), so that the same ef
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from dataclasses import asdict
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 from agent_graph.checkpoints.database import Database, reads_row
 from agent_graph.checkpoints.leases import check_fence
 from agent_graph.checkpoints.owners import alive
+from agent_graph.checkpoints.texts import text_of, value_of
 from agent_graph.errors import ApprovalMissing, CancelAsked, StoreError
 from agent_graph.identity import EffectKey, RequestId, RunId
 from agent_graph.ports import Clock
@@ -54,7 +54,7 @@ class Ledger:
                     "step": intent.step_id,
                     "version": intent.plan_version,
                     "tool": intent.tool,
-                    "args": json.dumps(intent.args, ensure_ascii=False),
+                    "args": text_of(intent.args),
                     "risk": intent.risk,
                     "recovery": intent.recovery,
                     "fence": lease.fence,
@@ -90,21 +90,19 @@ class Ledger:
             "step": result.step_id,
             "version": result.plan_version,
             "tool": tool,
-            "args": _text(args),
+            "args": text_of(args),
             "risk": risk,
             "state": state,
             "status": result.status,
             "attempt": result.attempts,
             "fence": lease.fence,
-            "output": _text(result.output),
+            "output": text_of(result.output),
             "error": result.error.model_dump_json() if result.error else None,
-            "evidence": json.dumps([each.model_dump(exclude_defaults=True) for each in result.evidence], ensure_ascii=False)
-            if result.evidence
-            else None,
+            "evidence": f"[{','.join([each.model_dump_json(exclude_defaults=True) for each in result.evidence])}]" if result.evidence else None,
             "provenance": result.provenance.model_dump_json(exclude_defaults=True) if result.provenance else None,
             "started": result.started,
             "finished": result.finished,
-            "left": json.dumps(asdict(left)) if left is not None else None,
+            "left": text_of(asdict(left)) if left is not None else None,
             "undo": undo.model_dump_json() if undo is not None else None,
         }
 
@@ -208,10 +206,10 @@ class Ledger:
             LandedEffect(
                 step_id=row["step_id"],
                 tool=row["tool"],
-                args=_value(row["args"]) or {},
+                args=value_of(row["args"]) or {},
                 risk=row["risk"],
                 finished=row["finished"] or row["started"] or 0.0,
-                undo=Undo(**_value(row["undo"])) if row["undo"] else None,
+                undo=Undo(**value_of(row["undo"])) if row["undo"] else None,
             )
             for row in rows
         ]
@@ -247,7 +245,7 @@ def still_runs(left_by: str | None, deadline: float | None, now: float) -> Owner
     """The process in which a call that was given up still runs. One on another machine, which cannot be asked, is believed for an hour."""
     if left_by is None:
         return None
-    owner = Owner(**json.loads(left_by))
+    owner = Owner(**value_of(left_by))
     return owner if alive(owner, (deadline or now) + 3600.0, now) else None
 
 
@@ -267,7 +265,7 @@ def _consume(connection: sqlite3.Connection, approval: RequestId, run_id: RunId,
 
 @reads_row("effects")
 def _args(row: sqlite3.Row) -> dict[str, Any]:
-    return _value(row["args"]) or {}
+    return value_of(row["args"]) or {}
 
 
 @reads_row("effects")
@@ -275,8 +273,8 @@ def _result(row: sqlite3.Row) -> StepResult:
     return StepResult(
         step_id=row["step_id"],
         status=row["status"],
-        output=_value(row["output"]),
-        evidence=tuple(Evidence.model_validate(each) for each in _value(row["evidence"]) or ()),
+        output=value_of(row["output"]),
+        evidence=tuple(Evidence.model_validate(each) for each in value_of(row["evidence"]) or ()),
         error=Failure.model_validate_json(row["error"]) if row["error"] else None,
         attempts=row["attempt"],
         started=row["started"],
@@ -285,11 +283,3 @@ def _result(row: sqlite3.Row) -> StepResult:
         provenance=Provenance.model_validate_json(row["provenance"]) if row["provenance"] else None,
         landed=row["state"] == "done",
     )
-
-
-def _text(value: Any) -> str | None:
-    return None if value is None else json.dumps(value, ensure_ascii=False)
-
-
-def _value(text: str | None) -> Any:
-    return None if text is None else json.loads(text)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import functools
-import json
 import sqlite3
 from typing import Any
 
 from agent_graph.checkpoints.database import Database, reads_row
 from agent_graph.checkpoints.leases import check_fence
+from agent_graph.checkpoints.texts import text_of, value_of
 from agent_graph.errors import StoreError, StoreUnreadable, UnknownRun
-from agent_graph.identity import Digest, RunId
+from agent_graph.identity import Digest, RunId, canonical
 from agent_graph.plan import Goal, Plan
 from agent_graph.ports import Clock
 from agent_graph.records import Lease, PlanRecord, RunRecord
@@ -37,7 +37,7 @@ class Runs:
     ) -> RunRecord:
         """With a plan that came along, in one transaction: no other process could make it again. Raises StoreError when the id is taken."""
         now = self._clock.now()
-        values = (run_id, thread_id, checkpoint_ns, goal.model_dump_json(exclude_defaults=True), planner, policy, _text(metadata), now, now)
+        values = (run_id, thread_id, checkpoint_ns, goal.model_dump_json(exclude_defaults=True), planner, policy, text_of(metadata), now, now)
 
         def work(connection: sqlite3.Connection) -> None:
             if connection.execute("SELECT 1 FROM runs WHERE id = ?", (run_id,)).fetchone():
@@ -133,7 +133,7 @@ class Runs:
             check_fence(connection, lease)
             changed = connection.execute(
                 "UPDATE runs SET status = ?, answer = ?, error = ?, updated = ? WHERE id = ? AND status IN ('running', 'paused')",
-                (status, _text(answer), error.model_dump_json() if error else None, now, lease.run_id),
+                (status, text_of(answer), error.model_dump_json() if error else None, now, lease.run_id),
             ).rowcount
             if changed:
                 connection.execute(
@@ -200,7 +200,7 @@ class Runs:
 def _insert_plan(connection: sqlite3.Connection, run_id: RunId, plan: Plan, now: float) -> None:
     connection.execute(
         """INSERT INTO plans (run_id, version, digest, parent, plan, reason, created_by, created) VALUES (?, ?, ?, ?, ?, ?, ?, ?)""",
-        (run_id, plan.version, plan.digest, plan.parent, _text(plan.document()), plan.reason, plan.created_by, now),
+        (run_id, plan.version, plan.digest, plan.parent, canonical(plan.document()), plan.reason, plan.created_by, now),
     )
     connection.execute("UPDATE runs SET plan_version = ?, updated = ? WHERE id = ?", (plan.version, now, run_id))
 
@@ -216,10 +216,10 @@ def _run(row: sqlite3.Row) -> RunRecord:
         plan_version=row["plan_version"],
         planner=row["planner"],
         policy=row["policy"],
-        metadata=_value(row["metadata"]) or {},
+        metadata=value_of(row["metadata"]) or {},
         created=row["created"],
         updated=row["updated"],
-        answer=_value(row["answer"]),
+        answer=value_of(row["answer"]),
         observation=Observation.model_validate_json(row["observation"]) if row["observation"] else None,
         error=Diagnosis.model_validate_json(row["error"]) if row["error"] else None,
         cancel_asked=row["cancel_asked"],
@@ -249,11 +249,3 @@ def _plan(row: sqlite3.Row) -> PlanRecord:
         risk=report.risk if row["report"] else None,
         calls=report.calls,
     )
-
-
-def _text(value: Any) -> str | None:
-    return None if value is None else json.dumps(value, ensure_ascii=False)
-
-
-def _value(text: str | None) -> Any:
-    return None if text is None else json.loads(text)

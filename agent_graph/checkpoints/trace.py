@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from typing import Any
 
 from agent_graph.checkpoints.database import Database, reads_row
+from agent_graph.checkpoints.texts import text_of, value_of
 from agent_graph.events import Event, read_event
 from agent_graph.identity import RunId
 
@@ -20,7 +22,7 @@ class Events:
         kind, at, run_id = document.pop("kind"), document.pop("at"), document.pop("run_id")
         version = document.pop("plan_version", None) or document.get("version")
         step = document.pop("step_id", None)
-        data = json.dumps(document, ensure_ascii=False, default=str).encode("utf-8", "replace").decode()  # no text may cost the trace
+        data = _data(document)
 
         def work(connection: sqlite3.Connection) -> None:
             connection.execute(
@@ -46,6 +48,14 @@ def _event(row: sqlite3.Row) -> Event:
             "kind": row["kind"],
             "plan_version": row["plan_version"],
             "step_id": row["step_id"],
-            **json.loads(row["data"]),
+            **value_of(row["data"]),
         }
     )
+
+
+def _data(document: dict[str, Any]) -> str:
+    """No text, and no value, may cost the trace."""
+    try:
+        return text_of(document)
+    except ValueError:
+        return json.dumps(document, ensure_ascii=False, default=str).encode("utf-8", "replace").decode()

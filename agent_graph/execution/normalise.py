@@ -25,6 +25,7 @@ from json.encoder import encode_basestring
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel
+from pydantic_core import from_json, to_json
 
 from agent_graph.redaction import NOTHING, WINDOW, Redaction
 from agent_graph.verdicts import Failure
@@ -126,6 +127,8 @@ def is_awaited(value: Any) -> bool:
 def is_plain(value: Any, limit: int) -> bool:
     """Whether the value is made of JSON's own types only, and surely not much larger than what is kept. Runs no code of the value's."""
     kind = type(value)
+    if kind is float:
+        return math.isfinite(value)
     if kind in _SCALARS:
         return kind is not str or len(value) <= limit
     if kind is not dict and kind is not list:
@@ -147,7 +150,7 @@ def is_plain(value: Any, limit: int) -> bool:
                         room -= len(item)
                     elif kind is dict or kind is list:
                         below.append(item)
-                    elif kind not in _SCALARS:
+                    elif kind not in _SCALARS or (kind is float and not math.isfinite(item)):
                         return False
             else:
                 for item in each:
@@ -156,7 +159,7 @@ def is_plain(value: Any, limit: int) -> bool:
                         room -= len(item)
                     elif kind is dict or kind is list:
                         below.append(item)
-                    elif kind not in _SCALARS:
+                    elif kind not in _SCALARS or (kind is float and not math.isfinite(item)):
                         return False
         if not below:
             return room >= 0
@@ -168,10 +171,9 @@ def keep(value: Any, limit: int, redaction: Redaction = NOTHING) -> Kept:
     """The value as plain JSON of at most ``limit`` bytes. Raises nothing."""
     try:
         if is_plain(value, limit):
-            text = json.dumps(value, ensure_ascii=False, allow_nan=False)
-            size = len(text) if text.isascii() else len(text.encode())
-            if size <= limit and not redaction.touches(text):
-                return Kept(value if type(value) in _SCALARS else json.loads(text))  # the tool may change its own later
+            raw = to_json(value)
+            if len(raw) <= limit and not redaction.touches(raw.decode()):
+                return Kept(value if type(value) in _SCALARS else from_json(raw))  # the tool may change its own later
     except Exception:  # noqa: S110  # NaN, half a character, a number of thousands of digits, a dict that changes under us
         pass
     writer = _Writer(limit, redaction)

@@ -36,7 +36,7 @@ class Dataflow:
         known = plan.by_id
         reads = {step.id: step.reads & known.keys() for step in plan.steps}
         fallback_of = {step.fallback: step.id for step in plan.steps if step.fallback in known}
-        needs = {step.id: set(step.needs | expression_reads(step)) & known.keys() - {step.id} for step in plan.steps}
+        needs = {step.id: {need for need in step.needs | expression_reads(step) if need in known} - {step.id} for step in plan.steps}
         for fallback, primary in fallback_of.items():
             needs[fallback] |= {primary} - {fallback}
         # Whoever needs a step also waits for its fallback, which may have to stand in, and for the fallback's own.

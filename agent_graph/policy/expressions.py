@@ -21,6 +21,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 MAX_LENGTH = 2000
@@ -62,34 +63,69 @@ _PART = re.compile(r"[A-Za-z_]\w*|\[\d+\]")
 
 def _bare(text: str) -> str:
     """The expression with its texts emptied, its comments left out, and ``steps["id"]`` written ``steps.id``."""
+    if '"' not in text and "'" not in text and "//" not in text:
+        return text
     return _STRING.sub(lambda found: " " if found[0].startswith("//") else '""', _INDEXED.sub(r"steps.\2", text))
 
 
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """What an expression's text alone tells, found once: a plan of a thousand steps asks a thousand texts again and again."""
+
+    names: frozenset[str]
+    """Every name in it; what it reads is among them."""
+    steps: frozenset[str]
+    """Ids of the steps that it reads; empty text: ``steps`` as a whole."""
+    paths: tuple[tuple[str, tuple[str | int, ...]], ...]
+    """What it reads, as text and as keys."""
+    tokens: int
+    loops: int
+    joins: int
+    patterns: int
+
+
 @functools.lru_cache(maxsize=16_384)
+def _read(text: str) -> _Reading:
+    bare = _bare(text)
+    tokens = _tokens(text)
+    paths: dict[str, tuple[str | int, ...]] = {}
+    for match in _PATH.finditer(bare):
+        path = match[0].removesuffix("(")
+        if match[1]:  # the last part is a method
+            path = path.rpartition(".")[0]
+        if path:
+            paths[path] = tuple(int(part[1:-1]) if part.startswith("[") else sys.intern(part) for part in _PART.findall(path))
+    return _Reading(
+        names=frozenset(sys.intern(token) for token in tokens if token.isidentifier()),
+        steps=frozenset(_STEP.findall(bare)) if "steps" in bare else frozenset(),
+        paths=tuple(paths.items()),
+        tokens=len(tokens),
+        loops=_loops(text),
+        joins=tokens.count("+"),
+        patterns=tokens.count("matches"),
+    )
+
+
 def steps_read(text: str) -> frozenset[str]:
     """Ids of the steps that the expression reads. Raises ExpressionError when it reads ``steps`` as a whole."""
-    found = _STEP.findall(_bare(text))
+    found = _read(text).steps
     if "" in found:
         raise ExpressionError("it reads 'steps' as a whole; name each step: steps.<id>.output")
-    return frozenset(found)
+    return found
 
 
 def values_read(text: str, context: Mapping[str, Any]) -> dict[str, Any]:
     """The values that the expression reads, by path: the evidence beside its verdict."""
     found: dict[str, Any] = {}
-    for match in _PATH.finditer(_bare(text)):
-        path = match.group().removesuffix("(")
-        if match.group(1):  # the last part is a method
-            path = path.rpartition(".")[0]
+    for path, parts in _read(text).paths:
         value: Any = context
-        for part in _PART.findall(path):
+        for part in parts:
             try:
-                value = value[int(part[1:-1])] if part.startswith("[") else value[part]
+                value = value[part]
             except (KeyError, IndexError, TypeError):
                 value = None
                 break
-        if path:
-            found[path] = value
+        found[path] = value
     return found
 
 
@@ -99,8 +135,8 @@ def _program(text: str) -> Any:
         raise ExpressionError(f"it is {len(text)} characters long; at most {MAX_LENGTH} are read")
     if _nesting(text) > MAX_NESTING:
         raise ExpressionError(f"it is nested more than {MAX_NESTING} deep")
-    if len(_tokens(text)) > MAX_TOKENS:
-        raise ExpressionError(f"it has {len(_tokens(text))} names, operators and brackets; at most {MAX_TOKENS} are read")
+    if _read(text).tokens > MAX_TOKENS:
+        raise ExpressionError(f"it has {_read(text).tokens} names, operators and brackets; at most {MAX_TOKENS} are read")
     try:
         return _cel().compile(text)
     except ValueError as error:
@@ -148,10 +184,11 @@ def check_expression(text: str) -> None:
 
 def evaluate(text: str, context: Mapping[str, Any]) -> Any:
     """The expression's value. Raises ExpressionError, also when something that it reads is not there, or when it takes too long."""
-    program = _program(text)
-    if _work(text, context) > BUDGET:
-        return _elsewhere(text, context)
-    return _execute(program, context)
+    program, names = _program(text), _read(text).names
+    seen = {name: value for name, value in context.items() if name in names}  # the library copies all that it is given
+    if _work(text, seen) > BUDGET:
+        return _elsewhere(text, seen)
+    return _execute(program, seen)
 
 
 def _execute(program: Any, context: Mapping[str, Any]) -> Any:
@@ -165,7 +202,7 @@ def _execute(program: Any, context: Mapping[str, Any]) -> Any:
 
 def _nesting(text: str) -> int:
     depth = deepest = 0
-    for character in _bare(text):
+    for character in _tokens(text):
         if character in "([{":
             depth += 1
             deepest = max(deepest, depth)
@@ -191,15 +228,15 @@ _JOINED = frozenset("+-*/%<>=!&|?:,") | {"in"}
 _OPEN, _CLOSE = frozenset("([{"), frozenset(")]}")
 
 
-@functools.lru_cache(maxsize=16_384)
 def _tokens(text: str) -> tuple[str, ...]:
     return tuple(_TOKEN.findall(_bare(text)))
 
 
-@functools.lru_cache(maxsize=16_384)
 def _loops(text: str) -> int:
     """How many loops stand one in the other or one after the other, at most. A function that is not known here counts as the worst."""
     tokens = _tokens(text)
+    if "(" not in tokens:
+        return 0
 
     def scan(at: int) -> tuple[int, int]:
         most = chain = 0
@@ -222,13 +259,12 @@ def _loops(text: str) -> int:
 
 def _work(text: str, context: Mapping[str, Any]) -> int:
     """Units of work, from above."""
-    tokens, loops = _tokens(text), _loops(text)
-    joins, patterns = tokens.count("+"), tokens.count("matches")
-    if loops == 0 and joins < 8 and patterns < 4:
+    read = _read(text)
+    if read.loops == 0 and read.joins < 8 and read.patterns < 4:
         return 0  # linear in what it reads, as reading it is
-    size, longest = _size(context, BUDGET // len(tokens))
-    turn = len(tokens) * size * (joins if joins >= 8 else 1) + patterns * PATTERN
-    return int(turn * max(longest, len(tokens)) ** loops)
+    size, longest = _size(context, BUDGET // read.tokens)
+    turn = read.tokens * size * (read.joins if read.joins >= 8 else 1) + read.patterns * PATTERN
+    return int(turn * max(longest, read.tokens) ** read.loops)
 
 
 def _size(context: Mapping[str, Any], enough: int) -> tuple[int, int]:

@@ -561,7 +561,7 @@ class Machine(RuleBasedStateMachine):
             "plan": lambda: self.store.runs.add_plan(lease, plan),
             "report": lambda: self.store.runs.judge_plan(lease, 1, Report()),
             "checkpoints": lambda: self.store.drop_checkpoints(lease),
-            "again": lambda: self.store.approvals.again(lease, some or "", "it made no sense") if some else self.store.leases.check(lease),
+            "again": lambda: self.store.approvals.again(lease, some or "", "it made no sense") if some else self.store.leases.renew(lease),
         }
 
         def expected() -> None:
