@@ -28,7 +28,6 @@ from agent_graph.plan import Blueprint, Goal, Plan
 from agent_graph.planners.blueprint import BlueprintPlanner, StaticPlanner
 from agent_graph.planners.choose import as_planner
 from agent_graph.policy.compiler import Rules, compile_plan
-from agent_graph.policy.dataflow import Dataflow
 from agent_graph.policy.limits import Limits
 from agent_graph.policy.rules import Policy
 from agent_graph.ports import Clock, Planner, PlanningContext, Store, SystemClock
@@ -305,20 +304,19 @@ class AgentGraph:
         wanted = wanted.model_copy(update={"params": {**wanted.params, **(params or {})}, "principal": principal or wanted.principal})
         wanted = planner.complete(wanted)
         new = RunId(run_id or new_id())
-        if isinstance(planner, BlueprintPlanner | StaticPlanner):
-            made = planner.plan(PlanningContext(goal=wanted, tools=self.tools.specs))
-            if isinstance(made, Plan):
-                self._check(made.model_copy(update={"goal": wanted, "version": 1, "parent": None}), new)
         # A plan that came with the run is its version 1 from the start, so that any process can go on with it.
-        first = (
-            Plan.model_validate(plan.model_copy(update={"goal": wanted, "version": 1, "parent": None}).document())
-            if plan is not None
+        first = plan.model_copy(update={"goal": wanted, "version": 1, "parent": None}) if plan is not None else None
+        made = first or (
+            planner.plan(PlanningContext(goal=wanted, tools=self.tools.specs))
+            if isinstance(planner, BlueprintPlanner | StaticPlanner)
             else None
         )
+        if isinstance(made, Plan):
+            self._check(first or made.model_copy(update={"goal": wanted, "version": 1, "parent": None}), new)
         self.store.runs.create(new, wanted, thread_id=new, planner=planner.name, policy=self.policy.name, metadata=metadata, plan=first)
         if first is not None:
             self.deps.planners[new] = planner
-            self.store.events.add(plan_made(first, new, self.clock.now()))
+            self.store.events.add(plan_made(first, new, self.clock.now(), watched=False))
             self.store.flush()
         return new
 
@@ -333,9 +331,7 @@ class AgentGraph:
         self._refuse_ended(record)
         current = self.store.runs.plan(record.id)
         if current is not None and current.verdict == "valid":
-            check_tools(
-                record.id, current.plan, self.tools, lambda: Results(self.store, record.id, current.plan, Dataflow.of(current.plan))
-            )
+            check_tools(record.id, current.plan, self.tools.specs.keys(), lambda: Results(self.store, record.id, current.plan))
         decisions = {}
         if decision is not None:
             waiting = self.store.approvals.open(record.id)
@@ -369,7 +365,7 @@ class AgentGraph:
         current = self.store.runs.plan(record.id)
         if current is None:
             raise InvalidDecision("there is no plan to edit yet")
-        frozen = Results(self.store, record.id, current.plan, Dataflow.of(current.plan)).frozen()
+        frozen = Results(self.store, record.id, current.plan).frozen()
         check_edit(edited_plan(current.plan, edit, request, current.plan.version + 1), self.deps.rules, record.id, frozen)
 
     # ── to the end, or to a gate that nobody answers ──────────────────────────────────────────────────────────────────

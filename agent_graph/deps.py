@@ -13,6 +13,7 @@ from typing import Any
 
 from agent_graph.events import Event
 from agent_graph.execution.isolation import Workers
+from agent_graph.execution.results import Known
 from agent_graph.execution.slots import Slots
 from agent_graph.execution.stops import Stops
 from agent_graph.identity import Digest, RunId, new_id
@@ -33,9 +34,11 @@ class Drive:
 
     id: str = field(default_factory=new_id)
     lease: Lease
-    emit: Callable[[Event], None]
+    emit: Callable[[Event], None] | None = None
+    """None: nobody watches; whoever wants an event later reads the trace."""
     loop: asyncio.AbstractEventLoop | None = None
     stop: threading.Event = field(default_factory=threading.Event)
+    known: Known = field(default_factory=Known)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

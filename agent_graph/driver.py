@@ -56,7 +56,7 @@ class Driver:
     def to_the_end(self, run_id: RunId) -> None:
         """As ``drive``, for who wants no events: each would cost a change of thread."""
         stop = threading.Event()
-        work = start(self._go, run_id, _to_nobody, None, stop)
+        work = start(self._go, run_id, None, None, stop)
         try:
             _wait(work)
         except BaseException:
@@ -68,7 +68,7 @@ class Driver:
     async def ato_the_end(self, run_id: RunId) -> None:
         """As ``adrive``, for who wants no events."""
         stop = threading.Event()
-        work = start(self._go, run_id, _to_nobody, asyncio.get_running_loop(), stop)
+        work = start(self._go, run_id, None, asyncio.get_running_loop(), stop)
         try:
             await _over(work)
         except BaseException:
@@ -98,7 +98,9 @@ class Driver:
             raise
         _raise_failure(work)
 
-    def _go(self, run_id: RunId, emit: Callable[[Event], None], loop: asyncio.AbstractEventLoop | None, stop: threading.Event) -> None:
+    def _go(
+        self, run_id: RunId, emit: Callable[[Event], None] | None, loop: asyncio.AbstractEventLoop | None, stop: threading.Event
+    ) -> None:
         """One drive of the graph. The lease is held from here to its end."""
         store = self._deps.store
         record = store.runs.get(run_id)
@@ -120,14 +122,16 @@ class Driver:
         store, graph = self._deps.store, self._graph()
         config: Any = {"configurable": {"thread_id": record.thread_id, DRIVE: drive.id}, "recursion_limit": RECURSION_LIMIT}
         before = graph.get_state(config)
-        pending, current = before.interrupts, store.runs.plan(record.id)
+        pending = before.interrupts
         # Not "there is a plan": one may have come with the run.
         resumed = before.created_at is not None
         begun = RunStarted(run_id=record.id, at=self._deps.clock.now(), goal=record.goal.text, resumed=resumed)
-        drive.emit(begun)
         store.events.add(begun)
-        if current is not None and drive.emit is not _to_nobody:
-            drive.emit(plan_made(current.plan, record.id, begun.at))  # whoever watches from here on needs the plan, too
+        if drive.emit is not None:
+            drive.emit(begun)
+            current = drive.known.current(store, record.id)
+            if current is not None:
+                drive.emit(plan_made(current.plan, record.id, begun.at))  # whoever watches from here on needs the plan, too
         # Without a pending interrupt the graph is entered anew: its first nodes find in the ledger what is done and pass over it.
         value: Any = (
             Command(resume={pending[0].id: {RECORDED: True}})
@@ -135,10 +139,6 @@ class Driver:
             else {"run_id": record.id, "goal": record.goal.text}
         )
         graph.invoke(value, config, durability="sync")
-
-
-def _to_nobody(event: Event) -> None:
-    """Whoever wants an event later reads the trace."""
 
 
 async def _over(work: Future[Any]) -> None:

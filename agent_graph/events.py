@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar, Literal, cast
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, ClassVar, Literal, Self, cast
 
 Phase = Literal["planning", "policy", "approval", "execution"]
 
@@ -17,6 +17,10 @@ class Event:
     phase: ClassVar[Phase] = "execution"
     run_id: str
     at: float
+
+    def for_trace(self) -> Self:
+        """As the trace keeps it."""
+        return self
 
     def document(self) -> dict[str, Any]:
         """The event's own values, not copies of them."""
@@ -45,8 +49,13 @@ class PlanMade(Event):
     version: int
     digest: str
     steps: list[dict[str, Any]] = field(default_factory=list)
-    """``{id, kind, tool, description, needs}`` in the plan's order."""
+    """``{id, kind, tool, description, needs}`` in the plan's order, for those who watch. The trace does not repeat the plan."""
+    count: int = 0
+    """Of steps."""
     created_by: str = ""
+
+    def for_trace(self) -> Self:
+        return replace(self, steps=[], count=self.count or len(self.steps))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

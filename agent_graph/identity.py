@@ -16,7 +16,10 @@ Digest = NewType("Digest", str)
 
 def canonical(value: Any) -> str:
     """JSON with sorted keys and no spaces. Raises ValueError on NaN and TypeError on what JSON does not know."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return _ENCODER.encode(value)
+
+
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
 def check_writable(value: Any) -> None:
@@ -29,7 +32,11 @@ def check_writable(value: Any) -> None:
 
 def digest(value: Any) -> Digest:
     """SHA-256 of the canonical JSON, 64 hex digits."""
-    return Digest(hashlib.sha256(canonical(value).encode("utf-8", "surrogatepass")).hexdigest())
+    return sha256(canonical(value))
+
+
+def sha256(text: str) -> Digest:
+    return Digest(hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest())
 
 
 def effect_key(run_id: RunId, step_id: StepId, tool: str, args: dict[str, Any]) -> EffectKey:

@@ -5,17 +5,33 @@ These models cross a planner or a disk, so they are pydantic, frozen, and refuse
 
 from __future__ import annotations
 
+import ast
+import inspect
+import itertools
 import re
+import textwrap
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, StringConstraints, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    JsonValue,
+    StringConstraints,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
+from pydantic.json_schema import JsonSchemaValue
 
 from agent_graph.display import plan_html
 from agent_graph.errors import UsageError
-from agent_graph.identity import Digest, check_writable, digest
+from agent_graph.identity import Digest, canonical, check_writable, sha256
 
 Risk = Literal["read_only", "write", "external_communication", "money", "permission_change", "deletion", "compliance"]
 """What a call can do to the world. Only ``read_only`` calls run without a person by default."""
@@ -41,8 +57,8 @@ OnFailure = Annotated[str, StringConstraints(pattern=r"^(replan|continue|ask|fai
 class Model(BaseModel):
     """Frozen, and closed: an unknown field is an error that names it."""
 
-    # NaN and infinity are not JSON: a digest of them could not be made.
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+    # NaN and infinity are not JSON: a digest of them could not be made. What a process does not use is not built.
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """As pydantic's, but what was computed from the old fields (a digest) does not come along."""
@@ -50,6 +66,36 @@ class Model(BaseModel):
         for name in made.__dict__.keys() - type(made).model_fields.keys():
             del made.__dict__[name]
         return made
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: Any, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        schema = handler(core_schema)
+        properties = handler.resolve_ref_schema(schema).get("properties", {})
+        for model in reversed(cls.__mro__):
+            if issubclass(model, Model):
+                for name, said in _documented(model).items():
+                    if name in properties:
+                        properties[name] = {"description": said, **properties[name]}
+        return schema
+
+
+CHECKED = object()
+"""Validation context of a text that was written from a valid plan, as its digest shows."""
+
+
+def _documented(model: type[BaseModel]) -> dict[str, str]:
+    """By field, the text below it. Pydantic's ``use_attribute_docstrings`` would read it whenever the module is imported."""
+    (written,) = ast.parse(textwrap.dedent(inspect.getsource(model))).body
+    assert isinstance(written, ast.ClassDef)  # noqa: S101
+    return {
+        field.target.id: inspect.cleandoc(said.value.value)
+        for field, said in itertools.pairwise(written.body)
+        if isinstance(field, ast.AnnAssign)
+        and isinstance(field.target, ast.Name)
+        and isinstance(said, ast.Expr)
+        and isinstance(said.value, ast.Constant)
+        and isinstance(said.value.value, str)
+    }
 
 
 def highest(risks: Iterable[Risk]) -> Risk:
@@ -206,7 +252,9 @@ class Step(Model):
     """How old the step's inputs may be when it starts, in seconds."""
 
     @model_validator(mode="after")
-    def _one_kind_and_good_references(self) -> Step:
+    def _one_kind_and_good_references(self, info: ValidationInfo) -> Step:
+        if info.context is CHECKED:
+            return self
         given = [kind for kind in KINDS if getattr(self, kind) is not None]
         if len(given) != 1:
             said = " and ".join(given) if given else "none of them"
@@ -216,7 +264,7 @@ class Step(Model):
 
     @property
     def kind(self) -> Kind:
-        return next(kind for kind in KINDS if getattr(self, kind) is not None)
+        return "tool" if self.tool is not None else next(kind for kind in KINDS if getattr(self, kind) is not None)
 
     @cached_property
     def references(self) -> tuple[tuple[str, Reference], ...]:
@@ -274,8 +322,21 @@ class Plan(Model):
 
     @cached_property
     def digest(self) -> Digest:
-        """Of everything in the plan: two plans with one digest are the same plan."""
-        return digest(self.document())
+        """Of everything in the plan: two plans with one digest are the same plan. It is the SHA-256 of ``canonical()``."""
+        return sha256(self.canonical())
+
+    def canonical(self) -> str:
+        """The document as one line with sorted keys, in which the plan is stored."""
+        text = canonical(self.document())
+        self.__dict__.setdefault("digest", sha256(text))
+        return text
+
+    @classmethod
+    def read(cls, text: str, digest: Digest) -> Plan:
+        """From ``canonical()`` of a plan, of which ``digest`` is the digest: what was checked when it was made is not checked again."""
+        plan = cls.model_validate_json(text, context=CHECKED)
+        plan.__dict__["digest"] = digest
+        return plan
 
     @cached_property
     def by_id(self) -> dict[str, Step]:

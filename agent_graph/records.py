@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, NewType
+from typing import Any, Literal, NamedTuple, NewType
 
 from agent_graph.identity import Digest, EffectKey, RequestId, RunId
 from agent_graph.plan import Goal, Plan, Recovery, Risk
@@ -80,8 +80,7 @@ class PlanRecord:
     """Calls with known arguments that need a person."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
+class Standing(NamedTuple):
     """How one step stands, without its output."""
 
     key: EffectKey

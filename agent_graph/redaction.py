@@ -70,10 +70,11 @@ _SHAPES = tuple(
 )
 """The whole match is the secret, or its group of that name."""
 
-_SIGN = re.compile(
-    "sk-|k_live_|A(?:KIA|SIA|Iza)|gh[pousr]_|github_pat_|glpat-|xox|xapp-|eyJ|PRIVATE KEY|earer |EARER |uthorization|UTHORIZATION"
+_SIGNS = (
+    *("sk-", "k_live_", "AKIA", "ASIA", "AIza", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "glpat-", "xox", "xapp-", "eyJ"),
+    *("PRIVATE KEY", "earer ", "EARER ", "uthorization", "UTHORIZATION"),
 )
-"""Something of it is in each text that holds such a shape, and to look for it costs a tenth of them all."""
+"""One of them is in each text that holds such a shape, and to look for them costs a tenth of all the shapes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +114,10 @@ class Redaction:
                 return True
         if _PASSWORD_IN_URL.search(text):
             return True
-        return _SIGN.search(text) is not None and any(expression.search(text) for _, expression in _SHAPES)
+        for sign in _SIGNS:
+            if sign in text:
+                return any(expression.search(text) for _, expression in _SHAPES)
+        return False
 
     def text(self, text: str) -> str:
         """The text with each secret replaced."""

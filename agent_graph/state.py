@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
-from pydantic import JsonValue
+from pydantic import JsonValue, ValidatorFunctionWrapHandler, WrapSerializer, WrapValidator
 from typing_extensions import TypedDict  # typing.TypedDict leaves Studio's schemas empty on Python 3.11
 
 from agent_graph.display import run_html
@@ -57,6 +58,14 @@ class Update(TypedDict, total=False):
     answer: Any
 
 
+def _as_it_is(given: Any, validate: ValidatorFunctionWrapHandler) -> Any:
+    """What the store gave was valid when it was written, and is parsed when somebody looks at it."""
+    return given if isinstance(given, Mapping) and not isinstance(given, dict) else validate(given)
+
+
+Results = Annotated[Mapping[str, StepResult], WrapValidator(_as_it_is), WrapSerializer(lambda results, serialize: serialize(dict(results)))]
+
+
 class Run(Model):
     """One run as it stands in the ledger: what is wanted, what was done, what waits, what came of it."""
 
@@ -69,7 +78,8 @@ class Run(Model):
     """The highest risk of the plan's steps, computed from the tools."""
     requests: tuple[Request, ...] = ()
     """What waits for a person, oldest first."""
-    results: dict[str, StepResult] = {}
+    results: Results = {}
+    """The newest result of each step, by its id."""
     open_effects: tuple[OpenEffect, ...] = ()
     """What was begun and has no known outcome. Of a run that ended: look these up in the systems that were called."""
     landed: tuple[LandedEffect, ...] = ()

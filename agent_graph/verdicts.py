@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, JsonValue, model_validator
+from pydantic import Field, JsonValue, SkipValidation, model_validator
 
 from agent_graph.identity import Digest, check_writable
 from agent_graph.plan import Model, Plan, Recovery, Risk
@@ -144,7 +144,7 @@ class Evidence(Model):
     criterion: str
     holds: bool | None
     """None: it could not be evaluated; ``why`` says so."""
-    values: dict[str, JsonValue] = {}
+    values: Annotated[dict[str, JsonValue], SkipValidation] = {}
     """The values that the criterion read, by their path."""
     why: str = ""
 
@@ -164,7 +164,8 @@ class StepResult(Model):
 
     step_id: str
     status: StepStatus
-    output: JsonValue = None
+    output: Annotated[JsonValue, SkipValidation] = None
+    """Plain JSON."""
     evidence: tuple[Evidence, ...] = ()
     error: Failure | None = None
     attempts: int = 0

@@ -13,6 +13,7 @@ import sqlite3
 import stat
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
@@ -55,8 +56,8 @@ class Database:
         self.commits = 0
         """Transactions committed on this connection; ``durable_commits`` of them were flushed to disk."""
         self.durable_commits = 0
-        self._queue: list[Ticket[Any]] = []
-        self._guard = threading.Lock()
+        self._queue: deque[Ticket[Any]] = deque()
+        """Adding to it and taking from it are atomic; only who holds the I/O lock takes."""
         self._io = threading.RLock()
         self._full: bool | None = None
         self._local = threading.local()
@@ -99,8 +100,7 @@ class Database:
 
     def _queued(self, work: Work[T], *, durable: bool) -> Ticket[T]:
         ticket = Ticket(work, durable=durable)
-        with self._guard:
-            self._queue.append(ticket)
+        self._queue.append(ticket)
         return ticket
 
     def settle(self, ticket: Ticket[T]) -> T:
@@ -123,14 +123,17 @@ class Database:
             with self._io:
                 if self._queue:
                     self._commit()
-        mine: list[Ticket[Any]] = getattr(self._local, "tickets", [])
-        self._local.tickets = []
-        for ticket in mine:
-            self.settle(ticket)
+        mine: list[Ticket[Any]] | None = getattr(self._local, "tickets", None)
+        if mine:
+            self._local.tickets = []
+            for ticket in mine:
+                if ticket.error is not None or not ticket.done:
+                    self.settle(ticket)
 
     def _commit(self) -> None:
-        with self._guard:
-            batch, self._queue = self._queue, []
+        batch: list[Ticket[Any]] = []
+        while self._queue:
+            batch.append(self._queue.popleft())
         connection = self._connection
         durable = any(ticket.durable for ticket in batch)
         try:

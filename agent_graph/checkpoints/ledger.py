@@ -6,6 +6,7 @@ A row is keyed by what is done (run, step, tool, arguments), so that the same ef
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -13,6 +14,7 @@ from agent_graph.checkpoints.database import Database, reads_row
 from agent_graph.checkpoints.leases import check_fence
 from agent_graph.checkpoints.owners import alive
 from agent_graph.checkpoints.texts import text_of, value_of
+from agent_graph.checkpoints.trace import NEXT, keep_line
 from agent_graph.errors import ApprovalMissing, CancelAsked, StoreError
 from agent_graph.identity import EffectKey, RequestId, RunId
 from agent_graph.ports import Clock
@@ -34,35 +36,30 @@ class Ledger:
         must not be called then.
         """
         now = self._clock.now()
+        values = {
+            "key": intent.key,
+            "run": lease.run_id,
+            "step": intent.step_id,
+            "version": intent.plan_version,
+            "tool": intent.tool,
+            "args": text_of(intent.args),
+            "risk": intent.risk,
+            "recovery": intent.recovery,
+            "fence": lease.fence,
+            "approval": approval,
+            "started": intent.started,
+            "deadline": intent.deadline,
+        }
 
         def work(connection: sqlite3.Connection) -> int:
             check_fence(connection, lease)
             _refuse_after_cancel(connection, lease.run_id)
             if approval is not None:
                 _consume(connection, approval, lease.run_id, intent, now)
-            row = connection.execute(
-                """INSERT INTO effects (key, run_id, step_id, plan_version, tool, args, risk, recovery, state, attempt, fence, approval_id, started, deadline)
-                   VALUES (:key, :run, :step, :version, :tool, :args, :risk, :recovery, 'intent', 1, :fence, :approval, :started, :deadline)
-                   ON CONFLICT (key) DO UPDATE SET plan_version = :version, state = 'intent', status = NULL, attempt = attempt + 1, fence = :fence,
-                       approval_id = COALESCE(:approval, approval_id), output = NULL, error = NULL, evidence = NULL, finished = NULL,
-                       started = :started, deadline = :deadline, risk = :risk, recovery = :recovery
-                   WHERE effects.state <> 'done'
-                   RETURNING attempt""",
-                {
-                    "key": intent.key,
-                    "run": lease.run_id,
-                    "step": intent.step_id,
-                    "version": intent.plan_version,
-                    "tool": intent.tool,
-                    "args": text_of(intent.args),
-                    "risk": intent.risk,
-                    "recovery": intent.recovery,
-                    "fence": lease.fence,
-                    "approval": approval,
-                    "started": intent.started,
-                    "deadline": intent.deadline,
-                },
-            ).fetchone()
+            row = connection.execute(_BEGIN, values).fetchone()
+            if row is None:
+                keep_line(connection, intent.key)
+                row = connection.execute(_BEGIN_AGAIN, values).fetchone()
             if row is None:
                 raise ApprovalMissing(f"effect {intent.step_id}:{intent.tool} has landed already; it is not called again")
             return int(row["attempt"])
@@ -83,7 +80,10 @@ class Ledger:
         left: Owner | None = None,
         undo: Undo | None = None,
     ) -> None:
-        """Queue the outcome of a step; ``Store.flush`` commits it. A step without an intent (a read) gets its row here."""
+        """Queue the outcome of a step; ``Store.flush`` commits it. A step without an intent (a read) gets its row here.
+
+        An outcome that has ended (``result.finished``) is a line of the trace, as the ``StepFinished`` that it is read as.
+        """
         values = {
             "key": key,
             "run": lease.run_id,
@@ -98,7 +98,9 @@ class Ledger:
             "fence": lease.fence,
             "output": text_of(result.output),
             "error": result.error.model_dump_json() if result.error else None,
-            "evidence": f"[{','.join([each.model_dump_json(exclude_defaults=True) for each in result.evidence])}]" if result.evidence else None,
+            "evidence": f"[{','.join([each.model_dump_json(exclude_defaults=True) for each in result.evidence])}]"
+            if result.evidence
+            else None,
             "provenance": result.provenance.model_dump_json(exclude_defaults=True) if result.provenance else None,
             "started": result.started,
             "finished": result.finished,
@@ -108,18 +110,8 @@ class Ledger:
 
         def work(connection: sqlite3.Connection) -> None:
             check_fence(connection, lease)
-            written = connection.execute(
-                """INSERT INTO effects (key, run_id, step_id, plan_version, tool, args, risk, state, status, attempt, fence, output, error, evidence,
-                                        provenance, started, finished, left_by, undo)
-                   VALUES (:key, :run, :step, :version, :tool, :args, :risk, :state, :status, :attempt, :fence, :output, :error, :evidence,
-                           :provenance, :started, :finished, :left, :undo)
-                   ON CONFLICT (key) DO UPDATE SET plan_version = :version, tool = COALESCE(:tool, tool), args = COALESCE(:args, args),
-                       risk = COALESCE(:risk, risk), state = :state, status = :status, attempt = MAX(attempt, :attempt),
-                       fence = :fence, output = :output, error = :error, evidence = :evidence, provenance = :provenance,
-                       started = COALESCE(:started, started), finished = :finished, left_by = :left, undo = COALESCE(:undo, undo)
-                   WHERE effects.state <> 'done' OR effects.recovery IS NULL OR :state = 'done'""",
-                values,
-            ).rowcount
+            # A change has its intent's row, and a read has none before it was made.
+            written = (not durable and _written(connection, values)) or _written_again(connection, values) or _written(connection, values)
             if not written:
                 raise StoreError(
                     f"effect {key} of step {result.step_id!r} has landed; that it is {state} was not written, and it stays landed"
@@ -149,7 +141,10 @@ class Ledger:
 
         def work(connection: sqlite3.Connection) -> None:
             check_fence(connection, lease)
-            connection.execute("UPDATE effects SET status = NULL WHERE key = ? AND status IN ('failed', 'blocked')", (key,))
+            failed = "key = ? AND status IN ('failed', 'blocked')"
+            if connection.execute(f"SELECT 1 FROM effects WHERE {failed}", (key,)).fetchone():
+                keep_line(connection, key)
+                connection.execute(f"UPDATE effects SET status = NULL, seq = NULL WHERE {failed}", (key,))
 
         self._database.write(work)
 
@@ -162,17 +157,7 @@ class Ledger:
                WHERE run_id = ? ORDER BY plan_version, fence, COALESCE(finished, started)""",
             (run_id,),
         )
-        return {
-            row["step_id"]: Standing(
-                key=EffectKey(row["key"]),
-                step_id=row["step_id"],
-                plan_version=row["plan_version"],
-                state=row["state"],
-                status=row["status"],
-                error_code=row["error_code"],
-            )
-            for row in rows
-        }
+        return {row["step_id"]: Standing._make(row) for row in rows}
 
     def effect(self, key: EffectKey) -> Effect | None:
         row = self._database.row("SELECT * FROM effects WHERE key = ?", (key,))
@@ -222,16 +207,80 @@ class Ledger:
 
     def result(self, key: EffectKey) -> StepResult | None:
         """One step's result, output included; None while its outcome is open."""
-        row = self._database.row("SELECT * FROM effects WHERE key = ? AND status IS NOT NULL", (key,))
+        row = self._database.row(f"SELECT {_RESULT} FROM effects WHERE key = ? AND status IS NOT NULL", (key,))
         return None if row is None else _result(row)
 
-    def results(self, run_id: RunId) -> dict[str, StepResult]:
-        """The newest result of each step."""
+    def results(self, run_id: RunId) -> Mapping[str, StepResult]:
+        """The newest result of each step, as they stand now; each is parsed when somebody looks at it."""
         rows = self._database.rows(
-            "SELECT * FROM effects WHERE run_id = ? AND status IS NOT NULL ORDER BY plan_version, fence, COALESCE(finished, started)",
+            f"SELECT {_RESULT} FROM effects WHERE run_id = ? AND status IS NOT NULL ORDER BY plan_version, fence, COALESCE(finished, started)",
             (run_id,),
         )
-        return {row["step_id"]: _result(row) for row in rows}
+        return StoredResults({row["step_id"]: row for row in rows})
+
+
+_RESULT = "run_id, step_id, status, state, attempt, plan_version, started, finished, output, evidence, error, provenance"
+"""What a result is made of."""
+
+
+class StoredResults(Mapping[str, StepResult]):
+    """Results by step, as they stood when they were read. A run of thousands of steps is shown without parsing what nobody looks at."""
+
+    __slots__ = ("_rows",)
+
+    def __init__(self, rows: dict[str, sqlite3.Row]) -> None:
+        self._rows = rows
+
+    def __getitem__(self, step_id: str) -> StepResult:
+        return _result(self._rows[step_id])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._rows)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __repr__(self) -> str:
+        return repr(dict(self))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For another process, or a copy: parsed."""
+        return dict, (dict(self),)
+
+
+_BEGIN = """
+    INSERT INTO effects (key, run_id, step_id, plan_version, tool, args, risk, recovery, state, attempt, fence, approval_id, started, deadline)
+    VALUES (:key, :run, :step, :version, :tool, :args, :risk, :recovery, 'intent', 1, :fence, :approval, :started, :deadline)
+    ON CONFLICT (key) DO NOTHING RETURNING attempt"""
+
+_BEGIN_AGAIN = """
+    UPDATE effects SET plan_version = :version, state = 'intent', status = NULL, seq = NULL, attempt = attempt + 1, fence = :fence,
+        approval_id = COALESCE(:approval, approval_id), output = NULL, error = NULL, evidence = NULL, finished = NULL, started = :started,
+        deadline = :deadline, risk = :risk, recovery = :recovery
+    WHERE key = :key AND state <> 'done' RETURNING attempt"""
+
+_FINISH = f"""
+    INSERT INTO effects (key, run_id, step_id, plan_version, tool, args, risk, state, status, attempt, fence, output, error, evidence, provenance,
+                         started, finished, left_by, undo, seq)
+    VALUES (:key, :run, :step, :version, :tool, :args, :risk, :state, :status, :attempt, :fence, :output, :error, :evidence, :provenance,
+            :started, :finished, :left, :undo, CASE WHEN :finished IS NULL THEN NULL ELSE {NEXT} END)
+    ON CONFLICT (key) DO NOTHING"""
+
+_FINISH_AGAIN = f"""
+    UPDATE effects SET plan_version = :version, tool = COALESCE(:tool, tool), args = COALESCE(:args, args), risk = COALESCE(:risk, risk),
+        state = :state, status = :status, attempt = MAX(attempt, :attempt), fence = :fence, output = :output, error = :error, evidence = :evidence,
+        provenance = :provenance, started = COALESCE(:started, started), finished = :finished, left_by = :left, undo = COALESCE(:undo, undo),
+        seq = CASE WHEN :finished IS NULL THEN NULL ELSE {NEXT} END
+    WHERE key = :key AND (state <> 'done' OR recovery IS NULL OR :state = 'done')"""
+
+
+def _written(connection: sqlite3.Connection, values: dict[str, Any]) -> bool:
+    return connection.execute(_FINISH, values).rowcount > 0
+
+
+def _written_again(connection: sqlite3.Connection, values: dict[str, Any]) -> bool:
+    keep_line(connection, values["key"])
+    return connection.execute(_FINISH_AGAIN, values).rowcount > 0
 
 
 def _refuse_after_cancel(connection: sqlite3.Connection, run_id: RunId) -> None:

@@ -160,6 +160,16 @@ MIGRATIONS = (
         CREATE INDEX effects_by_run ON effects (run_id);
         """,
     ),
+    Migration(
+        3,
+        "m003_outcomes_in_the_trace",
+        """
+        -- The outcome's place among the run's events: its row is its line in the trace, which would else say the same a second time.
+        ALTER TABLE effects ADD COLUMN seq INTEGER;
+        DROP INDEX effects_by_run;
+        CREATE INDEX effects_by_run ON effects (run_id, seq);
+        """,
+    ),
 )
 
 LATEST = MIGRATIONS[-1].number

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import functools
+import hashlib
 import sqlite3
+import threading
 from typing import Any
 
 from agent_graph.checkpoints.database import Database, reads_row
 from agent_graph.checkpoints.leases import check_fence
 from agent_graph.checkpoints.texts import text_of, value_of
 from agent_graph.errors import StoreError, StoreUnreadable, UnknownRun
-from agent_graph.identity import Digest, RunId, canonical
+from agent_graph.identity import Digest, RunId
 from agent_graph.plan import Goal, Plan
 from agent_graph.ports import Clock
 from agent_graph.records import Lease, PlanRecord, RunRecord
@@ -37,7 +38,17 @@ class Runs:
     ) -> RunRecord:
         """With a plan that came along, in one transaction: no other process could make it again. Raises StoreError when the id is taken."""
         now = self._clock.now()
-        values = (run_id, thread_id, checkpoint_ns, goal.model_dump_json(exclude_defaults=True), planner, policy, text_of(metadata), now, now)
+        values = (
+            run_id,
+            thread_id,
+            checkpoint_ns,
+            goal.model_dump_json(exclude_defaults=True),
+            planner,
+            policy,
+            text_of(metadata),
+            now,
+            now,
+        )
 
         def work(connection: sqlite3.Connection) -> None:
             if connection.execute("SELECT 1 FROM runs WHERE id = ?", (run_id,)).fetchone():
@@ -198,11 +209,13 @@ class Runs:
 
 
 def _insert_plan(connection: sqlite3.Connection, run_id: RunId, plan: Plan, now: float) -> None:
+    text = plan.canonical()
     connection.execute(
         """INSERT INTO plans (run_id, version, digest, parent, plan, reason, created_by, created) VALUES (?, ?, ?, ?, ?, ?, ?, ?)""",
-        (run_id, plan.version, plan.digest, plan.parent, canonical(plan.document()), plan.reason, plan.created_by, now),
+        (run_id, plan.version, plan.digest, plan.parent, text, plan.reason, plan.created_by, now),
     )
     connection.execute("UPDATE runs SET plan_version = ?, updated = ? WHERE id = ?", (plan.version, now, run_id))
+    _PLANS.remember(plan)
 
 
 @reads_row("runs")
@@ -227,16 +240,40 @@ def _run(row: sqlite3.Row) -> RunRecord:
     )
 
 
-@functools.lru_cache(maxsize=64)
-def _parsed(text: str) -> Plan:
-    """Each node of a drive asks for the plan; the same text is the same plan, and its digest is computed once."""
-    return Plan.model_validate_json(text)
+class _Known:
+    """Plans of this process by digest, the last ones: each node of a drive asks for its plan, and a frozen plan is the same to all."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._plans: dict[str, Plan] = {}
+        self._lock = threading.Lock()
+
+    def get(self, digest: str) -> Plan | None:
+        return self._plans.get(digest)
+
+    def remember(self, plan: Plan) -> None:
+        with self._lock:
+            self._plans.pop(plan.digest, None)
+            self._plans[plan.digest] = plan
+            if len(self._plans) > self._most:
+                del self._plans[next(iter(self._plans))]
+
+
+_PLANS = _Known(64)
 
 
 @reads_row("plans")
 def _plan(row: sqlite3.Row) -> PlanRecord:
-    plan = _parsed(row["plan"])
-    if plan.digest != row["digest"]:
+    text, written = row["plan"], row["digest"]
+    plan = None
+    if hashlib.sha256(text.encode()).hexdigest() == written:  # as we write it: the digest need not be made from the plan again
+        plan = _PLANS.get(written)
+        if plan is None:
+            plan = Plan.read(text, written)
+            _PLANS.remember(plan)
+    else:
+        plan = Plan.model_validate_json(text)
+    if plan.digest != written:
         raise StoreUnreadable(
             f"plan version {row['version']} of run {row['run_id']} was changed in the store: its digest does not match; nothing of it will run"
         )

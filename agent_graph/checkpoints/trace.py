@@ -1,4 +1,4 @@
-"""The run's trace: one row per event, in order."""
+"""The run's trace, in order: a row per event, and the outcomes of the ledger, each of which is its own line."""
 
 from __future__ import annotations
 
@@ -11,14 +11,31 @@ from agent_graph.checkpoints.texts import text_of, value_of
 from agent_graph.events import Event, read_event
 from agent_graph.identity import RunId
 
+NEXT = """(SELECT MAX(COALESCE((SELECT MAX(seq) FROM events WHERE run_id = :run), 0),
+                      COALESCE((SELECT MAX(seq) FROM effects WHERE run_id = :run), 0)) + 1)"""
+"""The next place in the trace of the run ``:run``."""
+
+_OUTCOME = """run_id, seq, finished AS at, 'step_finished' AS kind, plan_version, step_id, json_object(
+    'status', status, 'attempts', attempt, 'seconds', finished - COALESCE(started, finished), 'error', json(error)) AS data"""
+
+
+def keep_line(connection: sqlite3.Connection, key: str) -> None:
+    """Before an outcome gives way to another: its line stays."""
+    connection.execute(
+        f"""INSERT INTO events (run_id, seq, at, phase, kind, plan_version, step_id, data)
+            SELECT run_id, seq, at, 'execution', kind, plan_version, step_id, data
+            FROM (SELECT {_OUTCOME} FROM effects WHERE key = ? AND seq IS NOT NULL AND status IS NOT NULL)""",
+        (key,),
+    )
+
 
 class Events:
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def add(self, event: Event) -> None:
-        """Queue the event; it is committed with whatever is committed next."""
-        document = event.document()
+        """Queue what the trace keeps of the event; it is committed with whatever is committed next."""
+        document = event.for_trace().document()
         kind, at, run_id = document.pop("kind"), document.pop("at"), document.pop("run_id")
         version = document.pop("plan_version", None) or document.get("version")
         step = document.pop("step_id", None)
@@ -26,8 +43,8 @@ class Events:
 
         def work(connection: sqlite3.Connection) -> None:
             connection.execute(
-                """INSERT INTO events (run_id, seq, at, phase, kind, plan_version, step_id, data)
-                   VALUES (:run, (SELECT COALESCE(MAX(seq), 0) + 1 FROM events WHERE run_id = :run), :at, :phase, :kind, :version, :step, :data)""",
+                f"""INSERT INTO events (run_id, seq, at, phase, kind, plan_version, step_id, data)
+                    VALUES (:run, {NEXT}, :at, :phase, :kind, :version, :step, :data)""",
                 {"run": run_id, "at": at, "phase": event.phase, "kind": kind, "version": version, "step": step, "data": data},
             )
 
@@ -35,7 +52,12 @@ class Events:
 
     def of(self, run_id: RunId) -> list[Event]:
         """Oldest first."""
-        rows = self._database.rows("SELECT * FROM events WHERE run_id = ? ORDER BY seq", (run_id,))
+        rows = self._database.rows(
+            f"""SELECT run_id, seq, at, kind, plan_version, step_id, data FROM events WHERE run_id = :run
+                UNION ALL SELECT {_OUTCOME} FROM effects WHERE run_id = :run AND seq IS NOT NULL AND status IS NOT NULL
+                ORDER BY seq""",
+            {"run": run_id},
+        )
         return [_event(row) for row in rows]
 
 

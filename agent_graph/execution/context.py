@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from agent_graph.events import Event
 from agent_graph.execution.isolation import Workers
+from agent_graph.execution.results import Results
 from agent_graph.execution.slots import Slots
 from agent_graph.identity import RunId
 from agent_graph.plan import Plan
@@ -25,13 +26,14 @@ class RunContext:
     run_id: RunId
     plan: Plan
     flow: Dataflow
+    results: Results
     lease: Lease
     store: Store
     tools: ToolRegistry
     rules: Rules
     clock: Clock
-    emit: Callable[[Event], None]
-    """Streams an event; recording it is ``record``'s job."""
+    emit: Callable[[Event], None] | None
+    """Streams an event; recording it is ``record``'s job. None: nobody watches."""
     slots: Slots = field(default_factory=Slots)
     workers: Workers = field(default_factory=Workers)
     loop: asyncio.AbstractEventLoop | None = None
@@ -43,5 +45,6 @@ class RunContext:
 
     def record(self, event: Event) -> None:
         """Stream the event, and keep it in the trace."""
-        self.emit(event)
+        if self.emit is not None:
+            self.emit(event)
         self.store.events.add(event)

@@ -13,7 +13,7 @@ from agent_graph.verdicts import Evidence
 
 def check(criteria: Iterable[Criterion], context: Mapping[str, Any]) -> tuple[Evidence, ...]:
     """Evaluate every criterion, also after one that does not hold."""
-    return tuple(_check(criterion, context) for criterion in criteria)
+    return tuple([_check(criterion, context) for criterion in criteria])
 
 
 def _check(criterion: Criterion, context: Mapping[str, Any]) -> Evidence:

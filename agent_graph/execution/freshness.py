@@ -33,7 +33,7 @@ class Freshness:
 
     def _renew(self, step: Step, most: float) -> str | None:
         run, results = self._pipeline.run, self._pipeline.results
-        for need in sorted(run.flow.reads[step.id]):
+        for need in sorted(step.reads):
             source = run.plan.by_id[need]
             if results.status(need) != "succeeded":
                 continue

@@ -98,10 +98,9 @@ class Judging:
             failure = Failure(code="unexpected_output", message="; ".join(wrong))
         evidence: tuple[Evidence, ...] = ()
         if step.success_criteria:
-            evidence = check(
-                step.success_criteria, {**self.context(expression_reads(step) - {step.id}, {step.id: output}), "output": output}
-            )
-            evidence = tuple(self.without_secrets(each) for each in evidence)
+            context = self.context(expression_reads(step) - {step.id}, {step.id: output})
+            context["output"] = output
+            evidence = tuple([self.without_secrets(each) for each in check(step.success_criteria, context)])
             if failure is None and (missed := unmet(evidence)):
                 failure = Failure(code="criteria_unmet", message="; ".join(missed))
         status: StepStatus = "succeeded" if failure is None else "failed"
@@ -212,7 +211,7 @@ class Judging:
 
     def context(self, steps: frozenset[str], own: dict[str, Any] | None = None) -> dict[str, Any]:
         """What an expression sees."""
-        seen = self.results.view(steps & self.run.plan.by_id.keys())
+        seen = self.results.view(steps & self.run.plan.by_id.keys()) if steps else {}
         for step_id, output in (own or {}).items():
             seen[step_id] = {"status": "succeeded", "output": output}
         return {"steps": seen, "params": self.run.plan.goal.params, "goal": self.run.plan.goal.text}

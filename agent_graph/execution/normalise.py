@@ -173,7 +173,7 @@ def keep(value: Any, limit: int, redaction: Redaction = NOTHING) -> Kept:
         if is_plain(value, limit):
             raw = to_json(value)
             if len(raw) <= limit and not redaction.touches(raw.decode()):
-                return Kept(value if type(value) in _SCALARS else from_json(raw))  # the tool may change its own later
+                return Kept(value if type(value) is str else from_json(raw))  # the tool may change its own later
     except Exception:  # noqa: S110  # NaN, half a character, a number of thousands of digits, a dict that changes under us
         pass
     writer = _Writer(limit, redaction)

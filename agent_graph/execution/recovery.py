@@ -85,7 +85,7 @@ class Recovery:
             key=effect.key,
             timeout=step.timeout_s or tool.spec.timeout,
             approval=None,
-            provenance=Provenance(source=tool.name, steps=tuple(sorted(self.run.flow.reads[step.id]))),
+            provenance=Provenance(source=tool.name, steps=tuple(sorted(step.reads))),
         )
         prepared.attempt, prepared.started, prepared.deadline = effect.attempt, effect.started, effect.deadline
         return prepared

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container
+import threading
+from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from typing import Any, Literal
 
 from agent_graph.errors import UsageError
@@ -12,10 +14,13 @@ from agent_graph.plan import Plan, Step
 from agent_graph.policy.dataflow import Dataflow
 from agent_graph.policy.expressions import ExpressionError, evaluate, steps_read
 from agent_graph.ports import Store
-from agent_graph.records import Standing
+from agent_graph.records import PlanRecord, Standing
 from agent_graph.verdicts import CONDITION_FALSE, StepResult, StepStatus
 
 ENDED: frozenset[StepStatus] = frozenset({"succeeded", "failed", "blocked", "skipped"})
+
+MOST_OUTPUTS = 128
+"""Outputs that are kept at hand; an older one is read again when somebody refers to it."""
 
 Way = Literal["open", "good", "absent", "halt"]
 """
@@ -25,31 +30,49 @@ What a step means for those that need it. ``open``: not ended; ``good``: it has 
 
 
 class Results:
-    """Not thread-safe; the scheduler holds its lock while it writes."""
+    """Workers read while the scheduler, who holds its lock, writes."""
 
-    def __init__(self, store: Store, run_id: RunId, plan: Plan, flow: Dataflow) -> None:
+    def __init__(self, store: Store, run_id: RunId, plan: Plan) -> None:
         self._store = store
-        self._plan = plan
-        self._flow = flow
+        self.plan = plan
         self._standings = store.ledger.standings(run_id)
+        self.statuses: dict[str, StepStatus] = {
+            step_id: status for step_id, standing in self._standings.items() if (status := self._status(standing)) is not None
+        }
+        """How steps ended in this plan version, those that have."""
         self._outputs: dict[str, Any] = {}
+        """Those that came last."""
+        self._lock = threading.Lock()
 
     def standing(self, step_id: str) -> Standing | None:
         return self._standings.get(step_id)
 
     def record(self, standing: Standing, output: Any = None) -> None:
         """What just happened in this process."""
-        self._standings[standing.step_id] = standing
-        self._outputs.pop(standing.step_id, None)
-        if standing.status == "succeeded":
-            self._outputs[standing.step_id] = output
+        step_id = standing.step_id
+        self._standings[step_id] = standing
+        status = self._status(standing)
+        if status is None:
+            self.statuses.pop(step_id, None)
+        else:
+            self.statuses[step_id] = status
+        self._remember(step_id, output, there=status == "succeeded")
+
+    def _remember(self, step_id: str, output: Any, *, there: bool = True) -> None:
+        with self._lock:
+            self._outputs.pop(step_id, None)
+            if there:
+                self._outputs[step_id] = output
+                if len(self._outputs) > MOST_OUTPUTS:
+                    del self._outputs[next(iter(self._outputs))]
 
     def status(self, step_id: str) -> StepStatus | None:
-        """How the step ended in this plan version; None when it has not. A failure counts only for the version that ran it."""
-        standing = self._standings.get(step_id)
-        if standing is None or standing.status is None:
-            return None
-        if self._is_final(standing) or standing.plan_version == self._plan.version:
+        """How the step ended in this plan version; None when it has not."""
+        return self.statuses.get(step_id)
+
+    def _status(self, standing: Standing) -> StepStatus | None:
+        """A failure counts only for the version that ran it."""
+        if standing.status is not None and (standing.plan_version == self.plan.version or self._is_final(standing)):
             return standing.status
         return None
 
@@ -57,7 +80,7 @@ class Results:
         """Whether the step stays as it is in every later version: it succeeded, its condition was false, or the plan goes on without it."""
         if standing.status == "succeeded" or (standing.status == "skipped" and standing.error_code == CONDITION_FALSE):
             return True
-        step = self._plan.by_id.get(standing.step_id)
+        step = self.plan.by_id.get(standing.step_id)
         return standing.status == "failed" and step is not None and (step.on_failure == "continue" or step.fallback is not None)
 
     def unsettled(self, step_id: str) -> bool:
@@ -66,7 +89,7 @@ class Results:
         return standing is not None and standing.state in ("intent", "in_doubt") and standing.status in (None, "in_doubt")
 
     def ended(self, step_id: str) -> bool:
-        return self.status(step_id) in ENDED
+        return self.statuses.get(step_id) in ENDED
 
     def way(self, step_id: str) -> Way:
         match self.status(step_id):
@@ -75,7 +98,7 @@ class Results:
             case "skipped":
                 return "absent"
             case "failed" | "blocked":
-                step = self._plan.by_id[step_id]
+                step = self.plan.by_id[step_id]
                 if step.on_failure == "continue":
                     return "absent"
                 if step.fallback is not None:
@@ -86,22 +109,32 @@ class Results:
 
     def halted(self, step_id: str) -> bool:
         """Whether this very step failed in a way that somebody must look at."""
-        step = self._plan.by_id[step_id]
-        return self.status(step_id) in ("failed", "blocked") and step.fallback is None and step.on_failure != "continue"
+        if self.statuses.get(step_id) not in ("failed", "blocked"):
+            return False
+        step = self.plan.by_id[step_id]
+        return step.fallback is None and step.on_failure != "continue"
+
+    def all_halted(self) -> list[Step]:
+        """In the order of the plan."""
+        halted = {step_id for step_id, status in self.statuses.items() if step_id in self.plan.by_id and self.halted(step_id)}
+        return [step for step in self.plan.steps if step.id in halted] if halted else []
 
     def output(self, step_id: str) -> Any:
         """The step's output, or its fallback's where it failed. Raises MissingOutput when there is none."""
         status = self.status(step_id)
         if status in ("failed", "blocked"):
-            fallback = self._plan.by_id[step_id].fallback
+            fallback = self.plan.by_id[step_id].fallback
             if fallback is not None:
                 return self.output(fallback)
         if status != "succeeded":
             raise MissingOutput(f"step {step_id!r} has no output: it {'has not ended' if status is None else f'is {status}'}")
-        if step_id not in self._outputs:
+        try:
+            return self._outputs[step_id]
+        except KeyError:
             result = self.result(step_id)
-            self._outputs[step_id] = None if result is None else result.output
-        return self._outputs[step_id]
+            output = None if result is None else result.output
+            self._remember(step_id, output)
+            return output
 
     def result(self, step_id: str) -> StepResult | None:
         standing = self._standings.get(step_id)
@@ -121,30 +154,65 @@ class Results:
         """The steps of the plan that have ended for good, or whose effect is not settled yet."""
         return {
             step.id: step
-            for step in self._plan.steps
+            for step in self.plan.steps
             if (at := self._standings.get(step.id)) is not None and (self._is_final(at) or self.unsettled(step.id))
         }
 
+    def any_unsettled(self) -> bool:
+        """Whether the outcome of a begun effect of the plan is not known."""
+        return any(step_id in self.plan.by_id and self.unsettled(step_id) for step_id in self._standings)
+
     def may_stop(self) -> bool:
         """Whether the plan's ``stop_when`` holds on what has come so far; while it cannot be evaluated yet, it does not."""
-        condition = self._plan.stop_when
+        condition = self.plan.stop_when
         if condition is None:
             return False
-        goal = self._plan.goal
-        context = {"steps": self.view(steps_read(condition) & self._plan.by_id.keys()), "params": goal.params, "goal": goal.text}
+        goal = self.plan.goal
+        context = {"steps": self.view(steps_read(condition) & self.plan.by_id.keys()), "params": goal.params, "goal": goal.text}
         try:
             return evaluate(condition, context) is True
         except ExpressionError:
             return False
 
     def open_steps(self) -> list[Step]:
-        return [step for step in self._plan.steps if not self.ended(step.id)]
+        return [step for step in self.plan.steps if self.statuses.get(step.id) not in ENDED]
 
 
-def check_tools(run_id: RunId, plan: Plan, tools: Container[str], results: Callable[[], Results]) -> None:
+class Known:
+    """The plan of a run, how its steps stand, and how they wait for each other: read once, since nobody else writes while its lease is held."""
+
+    def __init__(self) -> None:
+        self._current: PlanRecord | None = None
+        self._results: Results | None = None
+        self._flow: Dataflow | None = None
+
+    def current(self, store: Store, run_id: RunId) -> PlanRecord | None:
+        """The newest plan version; None while there is none."""
+        if self._current is None:
+            self._current = store.runs.plan(run_id)
+        return self._current
+
+    def results(self, store: Store, run_id: RunId, plan: Plan) -> Results:
+        if self._results is None or self._results.plan.version != plan.version:
+            self._results, self._flow = Results(store, run_id, plan), None
+        return self._results
+
+    def flow(self, store: Store, run_id: RunId, plan: Plan) -> Dataflow:
+        """Of what had not ended when it was asked for first."""
+        results = self.results(store, run_id, plan)
+        if self._flow is None:
+            self._flow = Dataflow.of(plan, {step_id for step_id in results.statuses if results.ended(step_id)})
+        return self._flow
+
+    def forget(self) -> None:
+        """Something was written that they do not know of."""
+        self._current = self._results = self._flow = None
+
+
+def check_tools(run_id: RunId, plan: Plan, tools: AbstractSet[str], results: Callable[[], Results]) -> None:
     """Raises UsageError when a step that has not ended needs a tool that is not there. ``results`` is only asked when one is missing."""
-    missing = {step.id: step.tool for step in plan.steps if step.tool is not None and step.tool not in tools}
-    if missing:
+    if {step.tool for step in plan.steps} - tools - {None}:
+        missing = {step.id: step.tool for step in plan.steps if step.tool is not None and step.tool not in tools}
         still = sorted({missing[step.id] for step in results().open_steps() if step.id in missing})
         if still:
             raise UsageError(

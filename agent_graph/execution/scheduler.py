@@ -22,12 +22,12 @@ from agent_graph.execution.calls import Abandoned, Calls
 from agent_graph.execution.context import RunContext
 from agent_graph.execution.judging import Judging
 from agent_graph.execution.outcome import Outcome, Prepared, Reply, Waits
-from agent_graph.execution.results import Results
 from agent_graph.execution.step import Pipeline
 from agent_graph.plan import Step
 from agent_graph.ports import ToolSpec
 from agent_graph.records import Standing
 from agent_graph.threads import BackgroundLoop
+from agent_graph.verdicts import StepResult
 
 LOOK = 1.0
 """Seconds between two looks for somebody who cancels the run."""
@@ -64,8 +64,9 @@ class Execution:
         if BackgroundLoop.is_here():
             raise UsageError("a run cannot be driven from inside an async tool of another run: await agent.arun(…) there instead")
         self.run = run
-        self.results = Results(run.store, run.run_id, run.plan, run.flow)
-        self._changed = threading.Condition()
+        self.results = run.results
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
         self._board = _Board()
         judging = Judging(run, self.results)
         self._calls = Calls(run, judging, self._changed)
@@ -85,7 +86,7 @@ class Execution:
             except (KeyboardInterrupt, SystemExit) as stopped:
                 # The operator's Ctrl-C under a plain `graph.invoke`: no new call; those in flight are recorded first.
                 self.run.stop.set()
-                with self._changed:
+                with self._lock:
                     self._board.failure = self._board.failure or stopped
         self.run.store.flush()
         if isinstance(self._board.failure, CancelAsked):
@@ -97,13 +98,13 @@ class Execution:
             raise Interrupted(f"run {self.run.run_id} was stopped; what was in flight is recorded: resume it to go on")
 
     def _staff_first(self) -> None:
-        with self._changed:
+        with self._lock:
             self._staff()
 
     def _watch(self) -> None:
         """Until no worker is left."""
         clock = self.run.clock
-        with self._changed:
+        with self._lock:
             while self._board.active or self._is_starved():
                 patience = self._patience()
                 self._calls.looked_at_next = clock.monotonic() + patience
@@ -210,7 +211,7 @@ class Execution:
             self.run.slots.give_back(spec)
 
     def _wake(self) -> None:
-        with self._changed:
+        with self._lock:
             self._changed.notify_all()
 
     def _spec(self, step_id: str) -> ToolSpec | None:
@@ -226,17 +227,17 @@ class Execution:
         except Abandoned:
             return  # another worker took over, and with it this one's place
         except BaseException as error:
-            with self._changed:
+            with self._lock:
                 board = self._board
                 board.failure = board.failure or error
         try:
             self.run.store.flush()  # the last outcome is on disk before the worker is gone
         except BaseException as error:
-            with self._changed:
+            with self._lock:
                 self._board.failure = self._board.failure or error
         if task is not None:
             self._vacate(task.step.id)
-        with self._changed:
+        with self._lock:
             self._board.active -= 1
             self._changed.notify_all()
 
@@ -250,7 +251,7 @@ class Execution:
             if came.request is not None:
                 put(run.store, run.lease, came.request, run.record)
         self._vacate(step.id)
-        with self._changed:
+        with self._lock:
             board = self._board
             if isinstance(came, Outcome):
                 self._note(step, came)
@@ -264,12 +265,12 @@ class Execution:
     def _settle_read(self, step: Step, came: Outcome) -> None:
         """Record what a step that had ended before gave when it was read again."""
         self._write(step, came)
-        with self._changed:
+        with self._lock:
             self._note(step, came)
 
     def _write(self, step: Step, came: Outcome) -> None:
         run, result = self.run, came.result
-        with self._changed if came.left is not None else contextlib.nullcontext():
+        with self._lock if came.left is not None else contextlib.nullcontext():
             # Either the call is still running and `_late` clears the mark after us, or it came back and there is none to set.
             runs_on = came.left is not None and self._calls.runs_on(came.key)
             run.store.ledger.finish(
@@ -284,18 +285,10 @@ class Execution:
                 left=came.left if runs_on else None,
                 undo=came.undo,
             )
-        run.record(
-            StepFinished(
-                run_id=run.run_id,
-                at=result.finished or run.clock.now(),
-                step_id=step.id,
-                plan_version=result.plan_version,
-                status=result.status,
-                attempts=result.attempts,
-                seconds=(result.finished or 0.0) - (result.started or 0.0) if result.finished else 0.0,
-                error=result.error.model_dump() if result.error else None,
-            )
-        )
+        # An outcome that has ended is its own line of the trace.
+        say = run.record if result.finished is None else run.emit
+        if say is not None:
+            say(_finished(run.run_id, result, run.clock.now()))
 
     def _note(self, step: Step, came: Outcome) -> None:
         """Holds the lock."""
@@ -314,7 +307,7 @@ class Execution:
         board = self._board
         if self.results.halted(step.id) or self.run.plan.mode == "iterative" or self.results.may_stop():
             board.held = True
-        for follower in self.run.flow.followers[step.id]:
+        for follower in self.run.flow.followers.get(step.id, ()):
             if follower in board.unmet:
                 board.unmet[follower] -= 1
                 if board.unmet[follower] == 0:
@@ -350,3 +343,17 @@ class Execution:
 
 def _goes_on(prepared: Prepared, reply: Reply) -> Callable[[Pipeline], Outcome | Waits]:
     return lambda pipeline: pipeline.carry_on(prepared, reply)
+
+
+def _finished(run_id: str, result: StepResult, now: float) -> StepFinished:
+    ended = result.finished
+    return StepFinished(
+        run_id=run_id,
+        at=now if ended is None else ended,
+        step_id=result.step_id,
+        plan_version=result.plan_version,
+        status=result.status,
+        attempts=result.attempts,
+        seconds=0.0 if ended is None else ended - (ended if result.started is None else result.started),
+        error=result.error.model_dump() if result.error else None,
+    )

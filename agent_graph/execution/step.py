@@ -118,7 +118,7 @@ class Pipeline:
         if step.allowed_tools and tool.name not in step.allowed_tools:
             return self.judging.blocked(step, "tool_not_allowed", f"the step allows only {', '.join(step.allowed_tools)}", args)
         key = effect_key(self.run.run_id, StepId(step.id), tool.name, args)
-        provenance = Provenance(source=tool.name, steps=tuple(sorted(self.run.flow.reads[step.id])), params=tuple(sorted(_params(step))))
+        provenance = Provenance(source=tool.name, steps=tuple(sorted(step.reads)), params=tuple(sorted(_params(step))))
         prepared = Prepared(
             step=step, tool=tool, args=args, key=key, timeout=step.timeout_s or tool.spec.timeout, approval=None, provenance=provenance
         )
@@ -145,7 +145,7 @@ class Pipeline:
         primary = self.run.flow.fallback_of.get(step.id)
         if primary is not None and self.results.status(primary) not in ("failed", "blocked"):
             return self.judging.skipped(step, "not_needed", f"step {primary!r} did not fail")
-        for need in sorted(self.run.flow.reads[step.id]):
+        for need in sorted(step.reads):
             if self.results.way(need) != "good":
                 return self.judging.skipped(step, "upstream_missing", f"step {need!r} has no output")
         if step.when is None:
@@ -238,7 +238,7 @@ class Pipeline:
             prepared.approval = None  # used up
         else:
             prepared.attempt += 1
-        if not prepared.announced:
+        if self.run.emit is not None and not prepared.announced:
             prepared.announced = True
             self.run.emit(
                 StepStarted(

@@ -115,7 +115,7 @@ def follow(visit: Visit, record: ApprovalRecord) -> tuple[Way, str]:
         case Approve() if request.choices_are_verbs:
             standing = visit.results.standing(request.step_id or "")
             if standing is not None:
-                visit.deps.store.ledger.reopen(visit.lease, standing.key)
+                visit.reopen(standing.key)
             approvals.handle(visit.lease, request.id)
             return "execute", f"step {request.step_id} is tried again"
         case Respond() if request.step_id is None:
@@ -158,7 +158,7 @@ def edit(visit: Visit, record: ApprovalRecord, decision: Edit) -> tuple[Way, str
         grants, approved_plan = report.calls, plan_digest(visit.run_id, made)
     else:
         grants, approved_plan = (edited_call(visit, decision, request),), None
-    store.runs.add_plan(visit.lease, made)
+    visit.add_plan(made)
     store.approvals.handle(visit.lease, request.id, grants=grants, approved_plan=approved_plan, expires=request.expires)
     visit.trace(plan_made(made, visit.run_id, visit.now()))
     return "validate", "the plan was edited"

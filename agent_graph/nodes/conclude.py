@@ -38,9 +38,9 @@ def conclude(state: State, visit: Visit) -> Update:
 def complete(visit: Visit) -> bool:
     """Every step has ended in a way that the plan allows, or the plan says that it may stop."""
     results = visit.results
-    if any(results.halted(step.id) or results.unsettled(step.id) for step in visit.plan.steps):
+    if results.all_halted() or results.any_unsettled():
         return False
-    return results.may_stop() or all(results.ended(step.id) for step in visit.plan.steps)
+    return results.may_stop() or not results.open_steps()
 
 
 def criteria(visit: Visit) -> tuple[Criterion, ...]:

@@ -35,8 +35,8 @@ def observe(state: State, visit: Visit) -> Update:
 
 def look(visit: Visit) -> Observation:
     plan, results = visit.plan, visit.results
-    came = {step.id: status for step in plan.steps if (status := results.status(step.id)) is not None}
-    found = [deviation(visit, step) for step in plan.steps if came.get(step.id) in ("failed", "blocked", "in_doubt")]
+    came = {step.id: status for step in plan.steps if (status := results.statuses.get(step.id)) is not None}
+    found = [deviation(visit, plan.by_id[step_id]) for step_id, status in came.items() if status in ("failed", "blocked", "in_doubt")]
 
     def observation(following: str, why: str) -> Observation:
         return Observation.model_validate(
@@ -49,14 +49,14 @@ def look(visit: Visit) -> Observation:
         return observation("approve", "a decision is to be acted on")
     if any(request.kind == "in_doubt" for request in open_requests):
         return observation("approve", "it is not known whether an effect happened")
-    halted = [step for step in plan.steps if results.halted(step.id)]
+    halted = results.all_halted()
     if halted:
         following, why = after_failure(visit, halted)
         return observation(following, why)
     if visit.results.may_stop():
         return observation("conclude", f"stop_when holds: {plan.stop_when}")
     asked = {request.step_id for request in open_requests}
-    left = [step for step in plan.steps if came.get(step.id) not in ENDED]
+    left = results.open_steps()
     free = [step for step in left if step.id not in asked and all(results.ended(need) for need in visit.flow.needs[step.id])]
     if free:
         before = visit.record.observation

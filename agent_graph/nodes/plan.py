@@ -64,12 +64,21 @@ def note_unused(state: State, visit: Visit) -> tuple[str, str] | None:
 
 def keep(visit: Visit, made: Plan) -> None:
     """Write a first plan version and say so."""
-    visit.deps.store.runs.add_plan(visit.lease, made)
+    visit.add_plan(made)
     visit.trace(plan_made(made, visit.run_id, visit.now()))
 
 
-def plan_made(plan: Plan, run_id: str, at: float) -> PlanMade:
-    return PlanMade(run_id=run_id, at=at, version=plan.version, digest=plan.digest, steps=outline(plan.steps), created_by=plan.created_by)
+def plan_made(plan: Plan, run_id: str, at: float, *, watched: bool = True) -> PlanMade:
+    """``watched``: with the outline of its steps, which the trace does not keep."""
+    return PlanMade(
+        run_id=run_id,
+        at=at,
+        version=plan.version,
+        digest=plan.digest,
+        steps=outline(plan.steps) if watched else [],
+        count=len(plan.steps),
+        created_by=plan.created_by,
+    )
 
 
 def outline(steps: tuple[Step, ...]) -> list[dict[str, object]]:

@@ -85,7 +85,7 @@ def keep(visit: Visit, came: Plan) -> Plan:
     made = Plan.model_validate(made.document())  # digest and lookups are computed anew
     outdated = [request.id for request in store.approvals.open(visit.run_id) if request.kind in ("plan", "step")]
     store.approvals.close(visit.lease, outdated)
-    store.runs.add_plan(visit.lease, made)
+    visit.add_plan(made)
     visit.trace(
         Replanned(
             run_id=visit.run_id,
@@ -93,6 +93,7 @@ def keep(visit: Visit, came: Plan) -> Plan:
             version=made.version,
             digest=made.digest,
             steps=outline(made.steps),
+            count=len(made.steps),
             created_by=made.created_by,
             reason=made.reason,
             kept=sorted(frozen),

@@ -27,7 +27,7 @@ def validate(state: State, visit: Visit) -> Update:
     if visit.current.verdict is None:
         for issue in report.issues:
             visit.trace(IssueFound(run_id=visit.run_id, at=visit.now(), **issue.model_dump()))
-    store.runs.judge_plan(visit.lease, visit.plan.version, report)
+    visit.judge_plan(report)
     if not report.valid:
         return refuse(visit, report)
     if gate_wanted(visit, report):

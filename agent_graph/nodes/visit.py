@@ -23,8 +23,8 @@ from agent_graph.errors import CancelAsked, Interrupted, RunBusy, StoreError, Us
 from agent_graph.events import Event
 from agent_graph.execution.context import RunContext
 from agent_graph.execution.outcome import words
-from agent_graph.execution.results import Results, check_tools
-from agent_graph.identity import RunId, new_id
+from agent_graph.execution.results import Known, Results, check_tools
+from agent_graph.identity import EffectKey, RunId, new_id
 from agent_graph.nodes.messages import goal_in
 from agent_graph.plan import Goal, Plan, Step
 from agent_graph.policy.dataflow import Dataflow
@@ -33,6 +33,7 @@ from agent_graph.records import Lease, PlanRecord, RunRecord
 from agent_graph.state import State
 from agent_graph.threads import start
 from agent_graph.trace.diagnosis import diagnose
+from agent_graph.verdicts import Report
 
 LOOK = 1.0
 """Seconds between two looks for somebody who cancels the run."""
@@ -43,9 +44,12 @@ class Visit:
     deps: Deps
     record: RunRecord
     lease: Lease
-    emit: Callable[[Event], None]
+    emit: Callable[[Event], None] | None
+    """None: nobody watches."""
     loop: asyncio.AbstractEventLoop | None = None
     stop: threading.Event = field(default_factory=threading.Event)
+    known: Known = field(default_factory=Known)
+    """Of the whole drive where there is one."""
     drive: str = ""
     """Id of the drive of LangGraph's server, which tells a drive that it repeats from a new one."""
     sent_again: bool = False
@@ -68,7 +72,7 @@ class Visit:
     @cached_property
     def current(self) -> PlanRecord | None:
         """The newest plan version."""
-        return self.deps.store.runs.plan(self.run_id)
+        return self.known.current(self.deps.store, self.run_id)
 
     @property
     def plan(self) -> Plan:
@@ -76,13 +80,30 @@ class Visit:
         assert self.current is not None  # noqa: S101  # see above
         return self.current.plan
 
-    @cached_property
+    @property
     def flow(self) -> Dataflow:
-        return Dataflow.of(self.plan)
+        return self.known.flow(self.deps.store, self.run_id, self.plan)
 
-    @cached_property
+    @property
     def results(self) -> Results:
-        return Results(self.deps.store, self.run_id, self.plan, self.flow)
+        return self.known.results(self.deps.store, self.run_id, self.plan)
+
+    # What a node writes that later nodes of the drive read.
+
+    def add_plan(self, plan: Plan) -> None:
+        """Put a new version on record."""
+        self.deps.store.runs.add_plan(self.lease, plan)
+        self.known.forget()
+
+    def judge_plan(self, report: Report) -> None:
+        """Put on record what validation found."""
+        self.deps.store.runs.judge_plan(self.lease, self.plan.version, report)
+        self.known.forget()
+
+    def reopen(self, key: EffectKey) -> None:
+        """Have a failed step tried again."""
+        self.deps.store.ledger.reopen(self.lease, key)
+        self.known.forget()
 
     def frozen(self) -> dict[str, Step]:
         """The steps that have ended for good, as the version that is being revised has them."""
@@ -91,7 +112,7 @@ class Visit:
         before = self.deps.store.runs.plan(self.run_id, self.plan.parent)
         if before is None:
             return {}
-        return Results(self.deps.store, self.run_id, before.plan, Dataflow.of(before.plan)).frozen()
+        return Results(self.deps.store, self.run_id, before.plan).frozen()
 
     def context(self) -> RunContext:
         deps = self.deps
@@ -99,6 +120,7 @@ class Visit:
             run_id=self.run_id,
             plan=self.plan,
             flow=self.flow,
+            results=self.results,
             lease=self.lease,
             store=deps.store,
             tools=deps.tools,
@@ -139,14 +161,15 @@ class Visit:
     def check_tools(self) -> None:
         """Raises UsageError when a step that is still to run needs a tool that this agent does not have. Nothing is changed by that."""
         if self.current is not None and self.current.verdict == "valid" and not self.over:
-            check_tools(self.run_id, self.plan, self.deps.tools, lambda: self.results)
+            check_tools(self.run_id, self.plan, self.deps.tools.specs.keys(), lambda: self.results)
 
     def now(self) -> float:
         return self.deps.clock.now()
 
     def trace(self, event: Event) -> None:
         """Stream the event and keep it."""
-        self.emit(event)
+        if self.emit is not None:
+            self.emit(event)
         self.deps.store.events.add(event)
 
     def blame(self, code: str, message: str, step_id: str | None = None) -> None:
@@ -174,7 +197,7 @@ def entering(
     if drive is not None:
         deps.store.leases.check(drive.lease)
         record = deps.store.runs.get(drive.lease.run_id)
-        visit = Visit(deps=deps, record=record, lease=drive.lease, emit=drive.emit, loop=drive.loop, stop=drive.stop)
+        visit = Visit(deps=deps, record=record, lease=drive.lease, emit=drive.emit, loop=drive.loop, stop=drive.stop, known=drive.known)
         visit.check_tools()
         try:
             yield visit

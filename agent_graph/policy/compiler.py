@@ -15,7 +15,7 @@ from agent_graph.policy.limits import Limits
 from agent_graph.policy.rules import Policy
 from agent_graph.policy.schemas import argument_mismatches, below, check_path, check_schema
 from agent_graph.ports import ToolSpec
-from agent_graph.verdicts import Ask, Call, Deny, Issue, Report
+from agent_graph.verdicts import Ask, Call, Deny, Issue, Report, Verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +39,9 @@ class _Compiler:
         self.run_id = run_id
         self.frozen = frozen
         self.position = {step.id: index for index, step in reversed(list(enumerate(plan.steps)))}
+        self.needs = {step.id: step.needs | expression_reads(step) for step in plan.steps}
+        self._types: dict[str, Mapping[str, Any] | str | None] = {}
+        self._verdicts: dict[str, Verdict] = {}
 
     def report(self) -> Report:
         issues = [*self.whole_plan(), *self.structure()]
@@ -92,20 +95,14 @@ class _Compiler:
             if step.id in seen:
                 yield _issue("duplicate_step", f"another step is called {step.id!r} too", "give each step an id of its own", step.id)
             seen.add(step.id)
-        needs = {step.id: (step.needs | expression_reads(step)) - {step.id} & seen for step in self.plan.steps}
-        selves = {step.id for step in self.plan.steps if step.id in step.needs}
-        for step_id in selves:
-            yield _issue("cycle", f"it waits for itself: {step_id} → {step_id}", "take the dependency or reference out", step_id)
-        cycle = find_cycle(needs)
-        if cycle is not None:
-            yield _issue(
-                "cycle", f"steps wait for each other: {' → '.join(cycle)}", "take one of these dependencies or references out", cycle[0]
-            )
-        circle = set(cycle or ()) | selves
-        for step in self.plan.steps:
-            for need in sorted(step.needs | expression_reads(step)):
-                if need in self.position and self.position[need] > self.position[step.id] and not {need, step.id} <= circle:
-                    yield _issue("forward_reference", f"it uses {need!r}, which stands after it", f"move {need!r} before it", step.id)
+        forward = [
+            (step.id, need)
+            for step in self.plan.steps
+            for need in self.needs[step.id]
+            if self.position.get(need, -1) >= self.position[step.id]
+        ]
+        if forward:  # where each need stands before its step, nothing goes round
+            yield from self.order(forward)
         yield from self.fallbacks()
         for step_id, was in self.frozen.items():
             now = self.plan.by_id.get(step_id)
@@ -117,6 +114,20 @@ class _Compiler:
                     "leave it as it was; add another step",
                     step_id,
                 )
+
+    def order(self, forward: list[tuple[str, str]]) -> Iterator[Issue]:
+        selves = {step.id for step in self.plan.steps if step.id in step.needs}
+        for step_id in selves:
+            yield _issue("cycle", f"it waits for itself: {step_id} → {step_id}", "take the dependency or reference out", step_id)
+        cycle = find_cycle({step_id: needs - {step_id} for step_id, needs in self.needs.items()})
+        if cycle is not None:
+            yield _issue(
+                "cycle", f"steps wait for each other: {' → '.join(cycle)}", "take one of these dependencies or references out", cycle[0]
+            )
+        circle = set(cycle or ()) | selves
+        for step_id, need in sorted(forward, key=lambda pair: (self.position[pair[0]], pair[1])):
+            if need != step_id and not {need, step_id} <= circle:
+                yield _issue("forward_reference", f"it uses {need!r}, which stands after it", f"move {need!r} before it", step_id)
 
     def fallbacks(self) -> Iterator[Issue]:
         stands_in: dict[str, str] = {}
@@ -131,11 +142,11 @@ class _Compiler:
                 yield _issue("invalid_fallback", f"on_failure names {other!r}, which does not stand after it", fix, step.id)
             elif other in stands_in:
                 yield _issue("invalid_fallback", f"{other!r} stands in for {stands_in[other]!r} already", fix, step.id)
-            elif step.id in self.plan.by_id[other].needs | expression_reads(self.plan.by_id[other]):
+            elif step.id in self.needs[other]:
                 yield _issue("invalid_fallback", f"{other!r} uses the output of the step that it stands in for", fix, step.id)
             else:
                 stands_in[other] = step.id
-        circle = None if len(self.plan.by_id) < len(self.plan.steps) else find_cycle(Dataflow.of(self.plan).needs)
+        circle = find_cycle(Dataflow.of(self.plan).needs) if stands_in and len(self.plan.by_id) == len(self.plan.steps) else None
         if circle is not None and (standing := [step_id for step_id in circle if step_id in stands_in]):
             other = standing[0]
             path = " → ".join(circle)
@@ -184,7 +195,7 @@ class _Compiler:
             known = self.type_of(reference)
             if isinstance(known, Mapping):
                 type_of[reference.text] = known
-        for wrong in argument_mismatches(spec.args_schema, self.with_params(step.args), type_of):
+        for wrong in argument_mismatches(spec.args_schema, self.with_params(step), type_of):
             yield _issue("invalid_arguments", f"{name}: {wrong}", "", step.id)
 
     def permission(self, step: Step) -> tuple[list[Issue], list[Call]]:
@@ -192,7 +203,9 @@ class _Compiler:
         spec = self.rules.tools.get(step.tool or "")
         if spec is None:
             return [], []
-        verdict = self.rules.policy.judge(spec)
+        verdict = self._verdicts.get(spec.name)
+        if verdict is None:
+            verdict = self._verdicts[spec.name] = self.rules.policy.judge(spec)
         if isinstance(verdict, Deny):
             return [_issue("denied_by_policy", verdict.reason, "use another tool, or change the policy", step.id)], []
         if step.approval == "required":
@@ -203,7 +216,7 @@ class _Compiler:
             return [], []
         if step.reads:
             return [], []  # its arguments come from earlier steps: asked when they are known
-        args = self.with_params(step.args)
+        args = self.with_params(step)
         bound = call_digest(self.run_id, StepId(step.id), spec.name, spec.digest, args)
         return [], [Call(step_id=step.id, tool=spec.name, args=args, risk=spec.risk, digest=bound, reason=reason)]
 
@@ -244,14 +257,15 @@ class _Compiler:
         source = self.plan.by_id.get(reference.step or "")
         if source is None:
             return None
-        if source.kind == "ask":
-            schema: Mapping[str, Any] | None = {"type": "string"}
-        else:
+        if source.expected_output:
+            return _below(source.expected_output, reference.path)
+        # Of one tool and path there is one answer, however many steps ask.
+        asked = f"{source.kind} {source.tool} {reference.path}"
+        if asked not in self._types:
             spec = self.rules.tools.get(source.tool or "")
-            schema = source.expected_output or (spec.output_schema if spec else None)
-        if schema is None or not reference.path:
-            return schema
-        return below(schema, reference.path)
+            schema = {"type": "string"} if source.kind == "ask" else spec.output_schema if spec else None
+            self._types[asked] = _below(schema, reference.path)
+        return self._types[asked]
 
     def expression(self, text: str | Judge, where: str, step_id: str | None, *, own_output: bool = False) -> Iterator[Issue]:
         if isinstance(text, Judge):
@@ -272,20 +286,30 @@ class _Compiler:
             elif read == step_id and not own_output:
                 yield _issue("invalid_expression", f"{where} ({text}) reads the step's own result before it runs", "", step_id)
 
-    def with_params(self, value: Any) -> Any:
-        """The value with its references to parameters resolved."""
-        if is_reference(value):
-            param = Reference.parse(value["$ref"]).param
-            return self.plan.goal.params.get(param, value) if param is not None else value
-        if isinstance(value, dict):
-            return {key: self.with_params(item) for key, item in value.items()}
-        if isinstance(value, list):
-            return [self.with_params(item) for item in value]
-        return value
+    def with_params(self, step: Step) -> dict[str, Any]:
+        """The step's arguments with their references to parameters resolved."""
+        if all(reference.param is None for _, reference in step.references):
+            return step.args
+
+        def resolved(value: Any) -> Any:
+            if is_reference(value):
+                param = Reference.parse(value["$ref"]).param
+                return self.plan.goal.params.get(param, value) if param is not None else value
+            if isinstance(value, dict):
+                return {key: resolved(item) for key, item in value.items()}
+            if isinstance(value, list):
+                return [resolved(item) for item in value]
+            return value
+
+        return {name: resolved(value) for name, value in step.args.items()}
 
     def known_steps(self) -> str:
         ids = [step.id for step in self.plan.steps]
         return f"there is: {', '.join(ids[:20])}{' …' if len(ids) > 20 else ''}"
+
+
+def _below(schema: Mapping[str, Any] | None, path: str | None) -> Mapping[str, Any] | str | None:
+    return schema if schema is None or not path else below(schema, path)
 
 
 def _issue(code: str, message: str, fix: str = "", step_id: str | None = None, *, severity: Any = "error") -> Issue:

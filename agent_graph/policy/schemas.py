@@ -72,21 +72,16 @@ def mismatches(schema: Mapping[str, Any], value: Any, *, at: str = "", most: int
 
 def argument_mismatches(schema: Mapping[str, Any], args: Mapping[str, Any], type_of: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     """Check arguments of which some are references. ``type_of`` gives, by reference text, the schema of what it will hold, where known."""
-    if not any(True for _ in _referred(args)):
+    if not _holds_reference(args):
         yield from mismatches(schema, dict(args))
         return
     yield from _walk(schema, schema, args, "", type_of)
 
 
-def _referred(value: Any) -> Iterator[str]:
-    if is_reference(value):
-        yield value["$ref"]
-    elif isinstance(value, dict):
-        for item in value.values():
-            yield from _referred(item)
-    elif isinstance(value, list):
-        for item in value:
-            yield from _referred(item)
+def _holds_reference(value: Any) -> bool:
+    if isinstance(value, dict):
+        return "$ref" in value or any(_holds_reference(item) for item in value.values() if isinstance(item, dict | list))
+    return isinstance(value, list) and any(_holds_reference(item) for item in value if isinstance(item, dict | list))
 
 
 def _walk(root: Mapping[str, Any], schema: Any, value: Any, at: str, type_of: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
@@ -99,10 +94,9 @@ def _walk(root: Mapping[str, Any], schema: Any, value: Any, at: str, type_of: Ma
             given, wanted = sorted(types(known, known) or ()), sorted(types(root, schema) or ())
             yield f"{at or 'args'}: {value['$ref']} gives {' or '.join(given)}, but {' or '.join(wanted)} is wanted"
         return
-    if not any(True for _ in _referred(value)):
-        yield from mismatches(
-            {**schema, **{key: root[key] for key in ("$defs", "definitions") if key in root and schema is not root}}, value, at=at
-        )
+    if not _holds_reference(value):
+        defined = {key: root[key] for key in ("$defs", "definitions") if key in root and schema is not root}
+        yield from mismatches({**schema, **defined} if defined else schema, value, at=at)
         return
     if isinstance(value, Mapping):
         properties = schema.get("properties", {})

@@ -94,7 +94,8 @@ def details(event: Event) -> str:
 
 
 def _steps(event: PlanMade) -> str:
-    return f"{len(event.steps)} step{'s' if len(event.steps) != 1 else ''}"
+    count = event.count or len(event.steps)
+    return f"{count} step{'s' if count != 1 else ''}"
 
 
 def value_lines(value: Any, indent: str = "") -> Iterator[str]:

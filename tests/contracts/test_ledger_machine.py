@@ -29,7 +29,7 @@ from hypothesis.stateful import (
 from agent_graph.checkpoints.leases import DURATION, new_owner
 from agent_graph.checkpoints.store import SqliteStore
 from agent_graph.errors import ApprovalMissing, CancelAsked, DecisionConflict, LeaseLost, NothingPending, RunBusy, StoreError
-from agent_graph.events import Note
+from agent_graph.events import Event, Note, StepFinished
 from agent_graph.identity import Digest, EffectKey, RequestId, RunId, StepId, call_digest, digest, effect_key
 from agent_graph.plan import Goal, Plan
 from agent_graph.records import EffectState, Intent, Lease, Owner
@@ -59,6 +59,11 @@ WHO: dict[str, Owner] = {
     "elsewhere": replace(HERE, host="elsewhere", drive="elsewhere"),
     "elsewhere as well": replace(HERE, host="elsewhere", drive="elsewhere as well"),
 }
+
+
+def line_of(event: Event) -> str:
+    assert isinstance(event, Note | StepFinished)
+    return event.message if isinstance(event, Note) else f"{event.step_id} {event.status}"
 
 
 def step_of(name: str) -> str:
@@ -156,7 +161,7 @@ class Machine(RuleBasedStateMachine):
         self.decisions: dict[str, tuple[str, str | None]] = {}
         self.used: dict[str, str] = {}
         self.intents: dict[str, int] = {}
-        self.lines: dict[RunId, list[tuple[int, str]]] = {run: [] for run in RUNS}
+        self.lines: dict[RunId, list[str]] = {run: [] for run in RUNS}
 
     def new_store(self) -> SqliteStore:
         raise NotImplementedError
@@ -499,6 +504,7 @@ class Machine(RuleBasedStateMachine):
             if effect.state == "done" and state != "done":
                 raise Refused(StoreError)
             effect.state = state
+            self.model.said[lease.run_id].append(f"{step_of(name)} {status[state]}")
 
         status: dict[str, Any] = {"done": "succeeded", "failed": "failed", "in_doubt": "in_doubt"}
         result = StepResult(step_id=step_of(name), status=status[state], attempts=1, started=1.0, finished=2.0)
@@ -671,14 +677,13 @@ class Machine(RuleBasedStateMachine):
     @invariant()
     def the_trace_only_grows(self) -> None:
         for run in RUNS:
-            rows = self.store.database.rows(
-                "SELECT seq, json_extract(data, '$.message') AS line FROM events WHERE run_id = ? ORDER BY seq", (run,)
-            )
-            lines = [(row["seq"], row["line"]) for row in rows]
-            assert [line for _, line in lines] == self.model.said[run]
+            lines = [line_of(event) for event in self.store.events.of(run)]
+            assert lines == self.model.said[run]
             assert lines[: len(self.lines[run])] == self.lines[run]
-            assert [seq for seq, _ in lines] == sorted({seq for seq, _ in lines})
             self.lines[run] = lines
+            places = "SELECT seq FROM events WHERE run_id = :run UNION ALL SELECT seq FROM effects WHERE run_id = :run AND seq IS NOT NULL"
+            found = [row["seq"] for row in self.store.database.rows(places, {"run": run})]
+            assert sorted(found) == sorted(set(found))
 
     @invariant()
     def runs_stand_as_they_were_left(self) -> None:

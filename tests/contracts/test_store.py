@@ -915,7 +915,7 @@ def test_every_kind_of_event_is_tried_here() -> None:
 def test_an_event_comes_back_as_it_was_added(store: Store, lease: Lease, event: Event) -> None:
     store.events.add(event)
     store.flush()
-    assert store.events.of(RUN) == [event]
+    assert store.events.of(RUN) == [event.for_trace()]
 
 
 def test_events_come_in_the_order_in_which_they_were_added_whatever_the_clock_says(store: Store, lease: Lease) -> None:

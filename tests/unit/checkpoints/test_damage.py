@@ -99,7 +99,7 @@ def test_no_damaged_page_makes_a_payment_happen_twice(whole: Path, tmp_path: Pat
 READS: dict[tuple[str, str], Callable[[SqliteStore], Any]] = {
     ("runs", "goal"): lambda store: store.runs.get(RUN),
     ("plans", "plan"): lambda store: store.runs.plan(RUN),
-    ("effects", "output"): lambda store: store.ledger.results(RUN),
+    ("effects", "output"): lambda store: dict(store.ledger.results(RUN)),
     ("effects", "args"): lambda store: [store.ledger.effect(standing.key) for standing in store.ledger.standings(RUN).values()],
     ("approvals", "request"): lambda store: store.approvals.open(RUN),
     ("events", "data"): lambda store: store.events.of(RUN),

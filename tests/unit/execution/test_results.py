@@ -12,7 +12,6 @@ from agent_graph.execution.references import MissingOutput
 from agent_graph.execution.results import Results
 from agent_graph.identity import EffectKey, RunId
 from agent_graph.plan import Goal, Plan
-from agent_graph.policy.dataflow import Dataflow
 from agent_graph.records import Lease, Standing
 from agent_graph.testing import MemoryStore
 from agent_graph.verdicts import CONDITION_FALSE, Failure, StepResult
@@ -59,7 +58,7 @@ def ended(
 
 
 def results(store: MemoryStore, of: Plan) -> Results:
-    return Results(store, RUN, of, Dataflow.of(of))
+    return Results(store, RUN, of)
 
 
 # ── the way a step leaves open ────────────────────────────────────────────────────────────────────────────────────────

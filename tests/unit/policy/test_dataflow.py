@@ -45,7 +45,6 @@ def test_needs_come_from_dependencies_references_conditions_and_criteria() -> No
         )
     )
     assert flow.needs["e"] == {"a", "b", "c", "d"}
-    assert flow.reads["e"] == {"a"}
     assert flow.followers["a"] == ("e",)
 
 
@@ -78,7 +77,7 @@ def test_a_fallback_waits_for_the_stand_ins_of_its_own_inputs() -> None:
 
 def test_steps_that_are_not_there_are_left_out() -> None:
     flow = Dataflow.of(made({"id": "a", "depends_on": ["nowhere"], "on_failure": "step:nowhere", "args": {"x": ref("nowhere")}}))
-    assert (flow.needs, flow.reads, flow.fallback_of) == ({"a": frozenset()}, {"a": frozenset()}, {})
+    assert (flow.needs, flow.fallback_of) == ({"a": frozenset()}, {})
 
 
 def test_an_expression_that_cannot_be_read_needs_nothing() -> None:
@@ -160,3 +159,10 @@ def test_whoever_needs_a_step_also_waits_for_whatever_may_stand_in_for_it(plan: 
         for need in needs:
             stand_in = plan.by_id[need].fallback
             assert stand_in is None or stand_in == step or stand_in in needs
+
+
+def test_of_what_has_ended_only_its_name_is_left() -> None:
+    plan = made({"id": "a"}, {"id": "b", "depends_on": ["a"]}, {"id": "c", "depends_on": ["b"]}, {"id": "d", "depends_on": ["c"]})
+    flow = Dataflow.of(plan, ended={"a", "b"})
+    assert flow.needs == {"c": {"b"}, "d": {"c"}}
+    assert (flow.rank, flow.followers["c"]) == ({"c": 2, "d": 1}, ("d",))
