@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import inspect
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -143,6 +144,9 @@ def _node(function: Callable[[State, Visit], Update], deps: Deps) -> RunnableLam
                 work.exception()
             raise
 
+    for made in (run, arun):
+        # LangChain asks for it at each call, and it would be worked out anew each time.
+        made.__dict__["__signature__"] = inspect.signature(made)
     return RunnableLambda(run, arun, name=function.__name__)
 
 

@@ -212,6 +212,11 @@ def check_references(value: Any, where: str) -> None:
             check_references(item, f"{where}[{index}]")
 
 
+@lru_cache(maxsize=256)
+def _same_set(given: frozenset[str]) -> set[str]:
+    return set(given)
+
+
 class Step(Model):
     """One thing to do, of exactly one kind: ``tool``, ``model``, ``agent``, ``ask`` or ``blueprint``."""
 
@@ -253,6 +258,8 @@ class Step(Model):
 
     @model_validator(mode="after")
     def _one_kind_and_good_references(self, info: ValidationInfo) -> Step:
+        # Which fields were given is the same set for most steps of a plan; one of its own takes a third of a step's memory.
+        object.__setattr__(self, "__pydantic_fields_set__", _same_set(frozenset(self.model_fields_set)))
         if info.context is CHECKED:
             return self
         given = [kind for kind in KINDS if getattr(self, kind) is not None]
@@ -266,6 +273,8 @@ class Step(Model):
     def kind(self) -> Kind:
         return "tool" if self.tool is not None else next(kind for kind in KINDS if getattr(self, kind) is not None)
 
+    # Two are kept with the step: a third would double the size of its dict.
+
     @cached_property
     def references(self) -> tuple[tuple[str, Reference], ...]:
         """Every reference in the arguments, by the path of its place."""
@@ -276,10 +285,10 @@ class Step(Model):
         """Ids of the steps that the arguments refer to."""
         return frozenset(reference.step for _, reference in self.references if reference.step is not None)
 
-    @cached_property
+    @property
     def needs(self) -> frozenset[str]:
         """Ids of the steps that must have ended before this one can start, references included (criteria and ``when`` apart)."""
-        return self.reads.union(self.depends_on)
+        return self.reads.union(self.depends_on) if self.depends_on else self.reads
 
     @property
     def fallback(self) -> str | None:
@@ -326,8 +335,11 @@ class Plan(Model):
         return sha256(self.canonical())
 
     def canonical(self) -> str:
-        """The document as one line with sorted keys, in which the plan is stored."""
-        text = canonical(self.document())
+        """``document()`` as one line with sorted keys, in which the plan is stored."""
+        parts = {name: canonical(value) for name, value in self.model_dump(mode="json", exclude_defaults=True, exclude={"steps"}).items()}
+        if self.steps:  # one by one, so that a large plan is not held a second time
+            parts["steps"] = f"[{','.join([canonical(step.model_dump(mode='json', exclude_defaults=True)) for step in self.steps])}]"
+        text = f"{{{','.join([f'{canonical(name)}:{parts[name]}' for name in sorted(parts)])}}}"
         self.__dict__.setdefault("digest", sha256(text))
         return text
 

@@ -30,6 +30,9 @@ BUSY_TIMEOUT = 10.0
 FILE_MODE = 0o600
 FOLDER_MODE = 0o700
 
+CACHE = 512 << 10
+"""Bytes of the file that SQLite keeps at hand; a process that serves many runs has little use for what it wrote."""
+
 _OF_ONE_WORK = (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.InterfaceError, sqlite3.ProgrammingError)
 """What is wrong with one statement and its values, not with the file."""
 
@@ -72,6 +75,7 @@ class Database:
             refuse_foreign(self._connection, self.path)
             _use_wal(self._connection, self.busy_timeout)
             self._connection.execute("PRAGMA foreign_keys = ON")
+            self._connection.execute(f"PRAGMA cache_size = -{CACHE >> 10}")
             migrate(self._connection, self.path)
         except (sqlite3.Error, UnicodeDecodeError) as error:  # the latter: SQLite says what is damaged, in words that are damaged
             self._connection.close()
@@ -326,17 +330,20 @@ Read = TypeVar("Read", bound=Callable[..., Any])
 
 
 def reads_row(table: str) -> Callable[[Read], Read]:
-    """For a function of a row: values that do not parse are damage, and are told with the run that they belong to."""
+    """For a function of a row: values that do not parse are damage, and are told with the run that they belong to.
+
+    That run's id is in the row, or else the second argument.
+    """
 
     def decorated(read: Read) -> Read:
         @functools.wraps(read)
-        def reading(row: sqlite3.Row) -> Any:
+        def reading(row: sqlite3.Row, *rest: Any) -> Any:
             try:
-                return read(row)
+                return read(row, *rest)
             except StoreError:
                 raise
             except (ValueError, TypeError, KeyError) as error:
-                run_id = row["run_id"] if "run_id" in row.keys() else row["id"]  # noqa: SIM118  # a row is no dict
+                run_id = rest[0] if rest else row["run_id"] if "run_id" in row.keys() else row["id"]  # noqa: SIM118  # a row is no dict
                 first = str(error).strip().partition("\n")[0]
                 raise StoreUnreadable(
                     f"a row of {table} of run {run_id} is damaged ({first[:200]}); nothing was done with it. See what else is, with: "

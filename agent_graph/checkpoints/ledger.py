@@ -207,8 +207,8 @@ class Ledger:
 
     def result(self, key: EffectKey) -> StepResult | None:
         """One step's result, output included; None while its outcome is open."""
-        row = self._database.row(f"SELECT {_RESULT} FROM effects WHERE key = ? AND status IS NOT NULL", (key,))
-        return None if row is None else _result(row)
+        row = self._database.row(f"SELECT {_RESULT}, run_id FROM effects WHERE key = ? AND status IS NOT NULL", (key,))
+        return None if row is None else _result(row, row["run_id"])
 
     def results(self, run_id: RunId) -> Mapping[str, StepResult]:
         """The newest result of each step, as they stand now; each is parsed when somebody looks at it."""
@@ -216,23 +216,24 @@ class Ledger:
             f"SELECT {_RESULT} FROM effects WHERE run_id = ? AND status IS NOT NULL ORDER BY plan_version, fence, COALESCE(finished, started)",
             (run_id,),
         )
-        return StoredResults({row["step_id"]: row for row in rows})
+        return StoredResults(run_id, {row["step_id"]: row for row in rows})
 
 
-_RESULT = "run_id, step_id, status, state, attempt, plan_version, started, finished, output, evidence, error, provenance"
+_RESULT = "step_id, status, state, attempt, plan_version, started, finished, output, evidence, error, provenance"
 """What a result is made of."""
 
 
 class StoredResults(Mapping[str, StepResult]):
     """Results by step, as they stood when they were read. A run of thousands of steps is shown without parsing what nobody looks at."""
 
-    __slots__ = ("_rows",)
+    __slots__ = ("_rows", "_run_id")
 
-    def __init__(self, rows: dict[str, sqlite3.Row]) -> None:
+    def __init__(self, run_id: RunId, rows: dict[str, sqlite3.Row]) -> None:
+        self._run_id = run_id
         self._rows = rows
 
     def __getitem__(self, step_id: str) -> StepResult:
-        return _result(self._rows[step_id])
+        return _result(self._rows[step_id], self._run_id)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._rows)
@@ -318,7 +319,7 @@ def _args(row: sqlite3.Row) -> dict[str, Any]:
 
 
 @reads_row("effects")
-def _result(row: sqlite3.Row) -> StepResult:
+def _result(row: sqlite3.Row, run_id: str) -> StepResult:
     return StepResult(
         step_id=row["step_id"],
         status=row["status"],

@@ -55,6 +55,7 @@ class Saver(SqliteSaver):
         try:
             self.setup()
             connection.execute("PRAGMA secure_delete = FAST")  # pruning must not write what it drops; purge does
+            connection.execute("PRAGMA synchronous = NORMAL")  # a projection: after a power cut the ledger brings it up to date
         except sqlite3.Error as error:
             connection.close()
             raise explain(error, path, self._patience) from error

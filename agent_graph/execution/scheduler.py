@@ -205,10 +205,11 @@ class Execution:
 
     def _vacate(self, step_id: str) -> None:
         """Give the place back; not under our lock, since other runs are woken."""
-        spec = self._spec(step_id)
-        if spec is not None and step_id in self._holding:
+        if step_id in self._holding:
             self._holding.discard(step_id)
-            self.run.slots.give_back(spec)
+            spec = self._spec(step_id)
+            if spec is not None:
+                self.run.slots.give_back(spec)
 
     def _wake(self) -> None:
         with self._lock:

@@ -39,7 +39,7 @@ class _Compiler:
         self.run_id = run_id
         self.frozen = frozen
         self.position = {step.id: index for index, step in reversed(list(enumerate(plan.steps)))}
-        self.needs = {step.id: step.needs | expression_reads(step) for step in plan.steps}
+        self.needs = {step.id: step.needs | read if (read := expression_reads(step)) else step.needs for step in plan.steps}
         self._types: dict[str, Mapping[str, Any] | str | None] = {}
         self._verdicts: dict[str, Verdict] = {}
 

@@ -20,9 +20,9 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 MAX_LENGTH = 2000
 MAX_NESTING = 32
@@ -68,7 +68,7 @@ def _bare(text: str) -> str:
     return _STRING.sub(lambda found: " " if found[0].startswith("//") else '""', _INDEXED.sub(r"steps.\2", text))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Reading:
     """What an expression's text alone tells, found once: a plan of a thousand steps asks a thousand texts again and again."""
 
@@ -82,6 +82,17 @@ class _Reading:
     loops: int
     joins: int
     patterns: int
+    program: Any = None
+    """Compiled, once it was asked for."""
+
+
+T = TypeVar("T", bound=Hashable)
+
+
+@functools.lru_cache(maxsize=1024)
+def _same(value: T) -> T:
+    """The first that was equal: most of a plan's expressions read things of the same name."""
+    return value
 
 
 @functools.lru_cache(maxsize=16_384)
@@ -94,11 +105,11 @@ def _read(text: str) -> _Reading:
         if match[1]:  # the last part is a method
             path = path.rpartition(".")[0]
         if path:
-            paths[path] = tuple(int(part[1:-1]) if part.startswith("[") else sys.intern(part) for part in _PART.findall(path))
+            paths[path] = tuple(int(part[1:-1]) if part.startswith("[") else part for part in _PART.findall(path))
     return _Reading(
-        names=frozenset(sys.intern(token) for token in tokens if token.isidentifier()),
-        steps=frozenset(_STEP.findall(bare)) if "steps" in bare else frozenset(),
-        paths=tuple(paths.items()),
+        names=_same(frozenset(token for token in tokens if token.isidentifier())),
+        steps=_same(frozenset(_STEP.findall(bare))),
+        paths=_same(tuple(paths.items())),
         tokens=len(tokens),
         loops=_loops(text),
         joins=tokens.count("+"),
@@ -129,8 +140,14 @@ def values_read(text: str, context: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-@functools.lru_cache(maxsize=16_384)
 def _program(text: str) -> Any:
+    read = _read(text)
+    if read.program is None:
+        read.program = _compiled(text)
+    return read.program
+
+
+def _compiled(text: str) -> Any:
     if len(text) > MAX_LENGTH:
         raise ExpressionError(f"it is {len(text)} characters long; at most {MAX_LENGTH} are read")
     if _nesting(text) > MAX_NESTING:
@@ -193,7 +210,7 @@ def evaluate(text: str, context: Mapping[str, Any]) -> Any:
 
 def _execute(program: Any, context: Mapping[str, Any]) -> Any:
     try:
-        return program.execute(dict(context))
+        return program.execute(context)
     except KeyError as error:
         raise ExpressionError(f"there is no {error} in what it reads") from None
     except Exception as error:
