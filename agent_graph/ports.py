@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
-from agent_graph.events import Event
 from agent_graph.identity import Digest, EffectKey, RequestId, RunId
 from agent_graph.plan import Goal, Plan, Recovery, Risk
 from agent_graph.records import ApprovalRecord, Effect, EffectState, Intent, Lease, Owner, PlanRecord, RunRecord, Standing
@@ -16,6 +15,8 @@ from agent_graph.verdicts import Call, Decision, Diagnosis, Failure, Issue, Land
 
 if TYPE_CHECKING:
     from langgraph.checkpoint.base import BaseCheckpointSaver
+
+    from agent_graph.events import Event
 
 
 class Clock(Protocol):

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from agent_graph.cancellation import why
 from agent_graph.identity import RunId
 from agent_graph.ports import Store
 from agent_graph.records import Effect, Owner, RunRecord
 from agent_graph.state import Run, RunStatus
-from agent_graph.verdicts import OpenEffect, Request
+from agent_graph.verdicts import Diagnosis, OpenEffect, Request
 
 
 def read_run(store: Store, run_id: RunId, *, results: bool = True) -> Run:
@@ -31,13 +30,19 @@ def read_run(store: Store, run_id: RunId, *, results: bool = True) -> Run:
         landed=tuple(store.ledger.landed(run_id)) if results and status in ("failed", "cancelled") else (),
         observation=record.observation,
         answer=record.answer,
-        error=record.error if status != "cancelled" or record.finished else why(store, record),
+        error=record.error if status != "cancelled" or record.finished else _why_cancelled(store, record),
         owner=str(owner) if owner is not None else None,
         cancel_asked=record.cancel_asked,
         cancel_by=record.cancel_by,
         created=record.created,
         updated=record.updated,
     )
+
+
+def _why_cancelled(store: Store, record: RunRecord) -> Diagnosis:
+    from agent_graph.cancellation import why
+
+    return why(store, record)
 
 
 def status_of(record: RunRecord, owner: Owner | None, requests: tuple[Request, ...]) -> RunStatus:

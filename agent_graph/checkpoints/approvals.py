@@ -10,6 +10,7 @@ import json
 import sqlite3
 from collections.abc import Mapping
 from datetime import datetime
+from functools import cache
 
 from pydantic import TypeAdapter
 
@@ -22,7 +23,11 @@ from agent_graph.ports import Clock
 from agent_graph.records import ApprovalRecord, Lease
 from agent_graph.verdicts import Call, Decision, Request
 
-_DECISION: TypeAdapter[Decision] = TypeAdapter(Decision)
+
+@cache
+def _decision() -> TypeAdapter[Decision]:
+    return TypeAdapter(Decision)
+
 
 _OPEN = "decided IS NULL AND closed IS NULL AND (expires IS NULL OR expires > :now)"
 
@@ -295,7 +300,7 @@ def _request(row: sqlite3.Row) -> Request:
 def _record(row: sqlite3.Row) -> ApprovalRecord:
     return ApprovalRecord(
         request=Request.model_validate_json(row["request"]),
-        decision=_DECISION.validate_json(row["decision"]) if row["decision"] else None,
+        decision=_decision().validate_json(row["decision"]) if row["decision"] else None,
         by=row["by"],
         decided=row["decided"],
         consumed_by=row["consumed_by"],

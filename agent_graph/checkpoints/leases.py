@@ -120,6 +120,9 @@ class Leases:
         return True
 
 
+HELD = "EXISTS (SELECT 1 FROM leases WHERE run_id = :run AND fence = :fence AND owner IS NOT NULL)"
+"""What ``check_fence`` looks for, as part of a statement that writes nothing otherwise."""
+
 _FENCE = "SELECT fence, owner FROM leases WHERE run_id = ?"
 
 

@@ -11,7 +11,7 @@ from dataclasses import asdict
 from typing import Any
 
 from agent_graph.checkpoints.database import Database, reads_row
-from agent_graph.checkpoints.leases import check_fence
+from agent_graph.checkpoints.leases import HELD, check_fence
 from agent_graph.checkpoints.owners import alive
 from agent_graph.checkpoints.texts import text_of, value_of
 from agent_graph.checkpoints.trace import NEXT, keep_line
@@ -109,10 +109,10 @@ class Ledger:
         }
 
         def work(connection: sqlite3.Connection) -> None:
+            if not durable and _written(connection, values):
+                return  # a read, of which there was no row before
             check_fence(connection, lease)
-            # A change has its intent's row, and a read has none before it was made.
-            written = (not durable and _written(connection, values)) or _written_again(connection, values) or _written(connection, values)
-            if not written:
+            if not (_written_again(connection, values) or _written(connection, values)):
                 raise StoreError(
                     f"effect {key} of step {result.step_id!r} has landed; that it is {state} was not written, and it stays landed"
                 )
@@ -263,9 +263,9 @@ _BEGIN_AGAIN = """
 _FINISH = f"""
     INSERT INTO effects (key, run_id, step_id, plan_version, tool, args, risk, state, status, attempt, fence, output, error, evidence, provenance,
                          started, finished, left_by, undo, seq)
-    VALUES (:key, :run, :step, :version, :tool, :args, :risk, :state, :status, :attempt, :fence, :output, :error, :evidence, :provenance,
-            :started, :finished, :left, :undo, CASE WHEN :finished IS NULL THEN NULL ELSE {NEXT} END)
-    ON CONFLICT (key) DO NOTHING"""
+    SELECT :key, :run, :step, :version, :tool, :args, :risk, :state, :status, :attempt, :fence, :output, :error, :evidence, :provenance,
+           :started, :finished, :left, :undo, CASE WHEN :finished IS NULL THEN NULL ELSE {NEXT} END
+    WHERE {HELD} ON CONFLICT (key) DO NOTHING"""
 
 _FINISH_AGAIN = f"""
     UPDATE effects SET plan_version = :version, tool = COALESCE(:tool, tool), args = COALESCE(:args, args), risk = COALESCE(:risk, risk),

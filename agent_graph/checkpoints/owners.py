@@ -15,11 +15,15 @@ import signal
 import sys
 import time
 from pathlib import Path
-
-import psutil
+from typing import TYPE_CHECKING
 
 from agent_graph.identity import new_id
 from agent_graph.records import Owner
+
+if TYPE_CHECKING:
+    import psutil
+
+# It is imported where a process is looked at: `runs` and `show` do so only while somebody drives a run.
 
 DEATH = 10.0
 """Seconds that a killed process may take to be gone: the system waits for its disk."""
@@ -51,6 +55,8 @@ def alive(owner: Owner, expires: float, now: float) -> bool:
 
 def runs(owner: Owner) -> bool:
     """Whether a process of this machine is there; a zombie is not."""
+    import psutil
+
     try:
         process = psutil.Process(owner.pid)
         return abs(started(process) - owner.started) <= _TICK and process.status() != psutil.STATUS_ZOMBIE
@@ -96,6 +102,8 @@ def _hold(pid: int) -> int | None:
 
 
 def _end_by_pid(owner: Owner) -> bool:
+    import psutil
+
     try:
         psutil.Process(owner.pid).kill()  # it looks at the start once more before it kills
     except psutil.NoSuchProcess:
@@ -120,6 +128,8 @@ def instant() -> float:
 @functools.cache
 def _this_process(pid: int) -> tuple[str, float]:
     # The pid is a key of the cache, so that a forked child asks anew.
+    import psutil
+
     return _host(), started(psutil.Process(pid))
 
 
@@ -137,6 +147,8 @@ def started(process: psutil.Process) -> float:
 
 
 def _boot_time() -> float:
+    import psutil
+
     return 0.0 if psutil.WINDOWS else float(psutil.boot_time())
 
 
@@ -146,7 +158,7 @@ def _host() -> str:
     try:
         parts.append(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()[:8])
     except OSError:
-        parts.append(str(int(psutil.boot_time())))
+        parts.append(str(int(_boot_time())))
     try:
         parts.append(str(Path("/proc/self/ns/pid").readlink()).strip("pid:[]"))
     except OSError:

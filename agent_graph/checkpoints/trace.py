@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from agent_graph.checkpoints.database import Database, reads_row
 from agent_graph.checkpoints.texts import text_of, value_of
-from agent_graph.events import Event, read_event
 from agent_graph.identity import RunId
+
+if TYPE_CHECKING:
+    from agent_graph.events import Event
 
 NEXT = """(SELECT MAX(COALESCE((SELECT MAX(seq) FROM events WHERE run_id = :run), 0),
                       COALESCE((SELECT MAX(seq) FROM effects WHERE run_id = :run), 0)) + 1)"""
@@ -63,6 +65,8 @@ class Events:
 
 @reads_row("events")
 def _event(row: sqlite3.Row) -> Event:
+    from agent_graph.events import read_event
+
     return read_event(
         {
             "run_id": row["run_id"],

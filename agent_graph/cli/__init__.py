@@ -52,8 +52,11 @@ def attempt(args: list[str], out: Out) -> int:
     """One command, every error of it turned into a message and an exit code."""
     import typer
 
-    from agent_graph.cli.app import app
+    from agent_graph.cli.app import LOOKS, app
 
+    if LOOKS.intersection(args[:1]):
+        # Pydantic would read the metadata of every installed package for plugins, and none of a user's models is used here.
+        os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     try:
         program = typer.main.get_command(app)
         # Not program.main(): it has its own ideas about Ctrl-C.

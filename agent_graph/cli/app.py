@@ -13,7 +13,7 @@ import agent_graph
 COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("run", "Start a run, or list what can be run."),
     "resume": ("resume", "Answer what waits, or go on after a crash."),
-    "runs": ("look", "List runs."),
+    "runs": ("listing", "List runs."),
     "show": ("look", "Show a run: steps, what waits, answer."),
     "trace": ("look", "Everything that happened in a run."),
     "draw": ("look", "A plan, blueprint or run as a Mermaid flowchart."),
@@ -26,6 +26,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("demo", "A real incident, from the question to the ticket."),
 }
 """By name: the module of ``agent_graph.cli`` that holds the function, and what the list of commands says."""
+
+LOOKS = frozenset({"runs", "show", "trace", "draw", "doctor", "purge"})
+"""Commands that load no code of a user's."""
 
 _SETTINGS: dict[str, Any] = {
     "add_completion": False,

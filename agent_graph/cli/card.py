@@ -12,7 +12,8 @@ from agent_graph.cli.output import Out
 from agent_graph.cli.program import command
 from agent_graph.plan import Plan, Risk, Step
 from agent_graph.state import Run
-from agent_graph.trace.render import value_lines, when
+from agent_graph.trace.amounts import when
+from agent_graph.trace.render import value_lines
 from agent_graph.verdicts import Request
 from agent_graph.visible import visible, visible_lines
 

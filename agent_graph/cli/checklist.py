@@ -7,8 +7,11 @@ from dataclasses import dataclass
 
 from rich.text import Text
 
+from agent_graph.identity import RunId
+from agent_graph.ports import Store
+from agent_graph.state import Run
+from agent_graph.trace.amounts import seconds
 from agent_graph.trace.checklist import Checklist, Item, Standing
-from agent_graph.trace.render import seconds
 from agent_graph.visible import clipped, visible
 
 MARKS: dict[Standing, tuple[str, str, str]] = {
@@ -125,3 +128,8 @@ def summary(checklist: Checklist) -> str:
             word = {"asks": "waiting for a person", "in_doubt": "in doubt", "waiting": "to go"}.get(standing, standing)
             parts.append(f"{number} {word}{' side by side' if standing == 'running' and number > 1 else ''}")
     return ", ".join(parts)
+
+
+def checklist_of(store: Store, run: Run) -> Checklist:
+    """The run's steps as the ledger has them."""
+    return Checklist.of(run, begun=[effect.step_id for effect in store.ledger.open_effects(RunId(run.id))])

@@ -15,7 +15,7 @@ from agent_graph.cli.options import AsJson, StorePath
 from agent_graph.cli.output import Out
 from agent_graph.cli.program import command
 from agent_graph.ports import SystemClock
-from agent_graph.trace.render import byte_size
+from agent_graph.trace.amounts import byte_size
 from agent_graph.visible import visible
 
 EXIT: dict[Verdict, int] = {"well": SUCCEEDED, "attention": FAILED, "broken": USAGE}

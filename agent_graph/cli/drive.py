@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from agent_graph.cli import signals
 from agent_graph.cli.ask import Asker, Later
+from agent_graph.cli.checklist import checklist_of
 from agent_graph.cli.exits import INTERRUPTED
 from agent_graph.cli.outcome import report_outcome, say_resumable
 from agent_graph.cli.output import Out
@@ -17,10 +18,8 @@ from agent_graph.cli.progress import progress
 from agent_graph.errors import DecisionConflict, InvalidDecision, NothingPending, RunFinished
 from agent_graph.events import Event
 from agent_graph.identity import RunId
-from agent_graph.ports import Store
 from agent_graph.runs import read_run
 from agent_graph.state import Run
-from agent_graph.trace.checklist import Checklist
 from agent_graph.verdicts import Request
 from agent_graph.visible import visible
 
@@ -97,11 +96,6 @@ class Driver:
                 say_resumable(self.out, run.id, self.store)
             return INTERRUPTED
         return None
-
-
-def checklist_of(store: Store, run: Run) -> Checklist:
-    """The run's steps as the ledger has them."""
-    return Checklist.of(run, begun=[effect.step_id for effect in store.ledger.open_effects(RunId(run.id))])
 
 
 def login_name() -> str | None:

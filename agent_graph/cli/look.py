@@ -1,83 +1,24 @@
-"""Looking at runs: ``runs``, ``show``, ``trace``, ``draw``. None of them loads LangGraph."""
+"""Looking at one run: ``show``, ``trace``, ``draw``. None of them loads LangGraph, and each only what it needs."""
 
 from __future__ import annotations
 
-from itertools import islice
 from pathlib import Path
-from typing import Annotated, get_args
+from typing import Annotated
 
 import typer
-from rich.text import Text
 
-from agent_graph import examples
 from agent_graph.checkpoints.place import DEFAULT_PATH
 from agent_graph.checkpoints.store import SqliteStore
-from agent_graph.cli import inputs
-from agent_graph.cli.checklist import Style, rows, summary
-from agent_graph.cli.drive import checklist_of
+from agent_graph.cli.checklist import Style, checklist_of, rows, summary
 from agent_graph.cli.exits import SUCCEEDED
 from agent_graph.cli.options import AsJson, RunArgument, StorePath
-from agent_graph.cli.outcome import STYLES, say_answer, say_diagnosis, say_resumable, say_waiting
-from agent_graph.cli.output import Out
-from agent_graph.cli.program import command
+from agent_graph.cli.outcome import say_answer, say_diagnosis, say_resumable, say_waiting
+from agent_graph.cli.output import STYLES, Out
 from agent_graph.errors import UsageError
-from agent_graph.plan import Blueprint
-from agent_graph.policy.dataflow import Dataflow
 from agent_graph.runs import read_run
-from agent_graph.state import Run, RunStatus
-from agent_graph.trace.mermaid import flowchart
-from agent_graph.trace.render import event_line, seconds, when
+from agent_graph.state import Run
+from agent_graph.trace.amounts import seconds, when
 from agent_graph.visible import visible
-
-
-def runs(
-    context: typer.Context,
-    status: Annotated[
-        str | None,
-        typer.Option("--status", metavar="STATUS", help="Only these: running, paused, interrupted, succeeded, failed, cancelled."),
-    ] = None,
-    limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many.")] = 50,
-    store: StorePath = str(DEFAULT_PATH),
-    as_json: AsJson = False,
-) -> int:
-    """List runs, newest first. With --json: an array of runs without their results.
-
-    \b
-      agent-graph runs --status paused
-    """  # noqa: D301
-    out = Out.of(context, as_json=as_json)
-    if status is not None and status not in get_args(RunStatus):
-        raise UsageError(f"--status {status!r} is none of: {', '.join(get_args(RunStatus))}")
-    with SqliteStore(store, must_exist=True) as opened:
-        records = opened.runs.recent(limit=1_000_000)
-        every = (read_run(opened, record.id, results=False) for record in records)
-        found = list(islice((run for run in every if status in (None, run.status)), limit))
-        short = shortest(record.id for record in records)
-    if out.json:
-        out.document([run.model_dump(mode="json") for run in found])
-        return SUCCEEDED
-    if not found:
-        out.say(f"no runs{f' that are {status}' if status else ''} in {store}; start one with: {command('run')}")
-    for run in found:
-        waiting = f"{len(run.requests)} waiting" if run.requests else ""
-        line = Text(f"{run.id[:short]}  ")
-        line.append(f"{run.status:<11}", style=STYLES[run.status])
-        line.append(f"  {when(run.created)}  {waiting:<10}  {visible(run.goal.text)}")
-        if out.terminal:
-            line.truncate(out.console.width, overflow="ellipsis")
-        out.console.print(line, soft_wrap=True)
-    if status is None and len(records) > len(found):
-        out.say(f"… and {len(records) - len(found)} older; see them with --limit", "dim")
-    return SUCCEEDED
-
-
-def shortest(ids: object) -> int:
-    """How many characters tell all of them apart: at least eight."""
-    known = [str(one) for one in ids]  # type: ignore[attr-defined]
-    for length in range(8, 36):
-        if len({one[:length] for one in known}) == len(known):
-            return length
-    return 36
 
 
 def show(context: typer.Context, run: RunArgument, store: StorePath = str(DEFAULT_PATH), as_json: AsJson = False) -> int:
@@ -129,6 +70,8 @@ def trace(context: typer.Context, run: RunArgument, store: StorePath = str(DEFAU
 
     With --json: an array of events.
     """
+    from agent_graph.trace.render import event_line
+
     out = Out.of(context, as_json=as_json)
     with SqliteStore(store, must_exist=True) as opened:
         record = opened.runs.get(opened.runs.find(run))
@@ -152,6 +95,12 @@ def draw(
       agent-graph draw investigate-metric
       agent-graph draw 3f2a > run.mmd
     """  # noqa: D301
+    from agent_graph import examples
+    from agent_graph.cli import inputs
+    from agent_graph.plan import Blueprint
+    from agent_graph.policy.dataflow import Dataflow
+    from agent_graph.trace.mermaid import flowchart
+
     out = Out.of(context)
     states = None
     if inputs.looks_like_file(what) or Path(what).is_file() or what in examples.blueprints():

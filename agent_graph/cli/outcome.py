@@ -7,10 +7,11 @@ from typing import Any
 
 from agent_graph.cli.card import how_to_answer, show_card
 from agent_graph.cli.exits import BUSY, FAILED, INTERRUPTED, PAUSED, SUCCEEDED
-from agent_graph.cli.output import Out
+from agent_graph.cli.output import STYLES, Out
 from agent_graph.cli.program import command
 from agent_graph.state import Run, RunStatus
-from agent_graph.trace.render import seconds, value_lines, when
+from agent_graph.trace.amounts import seconds, when
+from agent_graph.trace.render import value_lines
 from agent_graph.verdicts import Cause, Diagnosis
 from agent_graph.visible import visible
 
@@ -21,15 +22,6 @@ EXIT: dict[RunStatus, int] = {
     "paused": PAUSED,
     "running": BUSY,
     "interrupted": INTERRUPTED,
-}
-
-STYLES: dict[RunStatus, str] = {
-    "succeeded": "bold green",
-    "failed": "bold red",
-    "cancelled": "bold",
-    "paused": "bold yellow",
-    "running": "bold blue",
-    "interrupted": "bold yellow",
 }
 
 ADVICE: dict[Cause, str] = {

@@ -22,6 +22,17 @@ WIDEST = 120
 """Columns beyond which a line is no longer easy to read."""
 
 
+STYLES: dict[str, str] = {
+    "succeeded": "bold green",
+    "failed": "bold red",
+    "cancelled": "bold",
+    "paused": "bold yellow",
+    "running": "bold blue",
+    "interrupted": "bold yellow",
+}
+"""By a run's status."""
+
+
 class Console(RichConsole):
     def on_broken_pipe(self) -> None:
         """Rich would end the process here, in the middle of a run."""

@@ -12,8 +12,9 @@ from rich.text import Text
 from agent_graph.cli.checklist import Style, rows, summary
 from agent_graph.cli.output import Out
 from agent_graph.events import Done, Event, IssueFound, Observed, PlanMade, Replanned, RunStarted, StepFinished, StepStarted, Waiting
+from agent_graph.trace.amounts import seconds
 from agent_graph.trace.checklist import Checklist
-from agent_graph.trace.render import details, seconds
+from agent_graph.trace.render import details
 from agent_graph.visible import clipped, visible
 
 MOST_LISTED = 40

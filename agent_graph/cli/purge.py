@@ -15,12 +15,11 @@ from agent_graph.checkpoints.purge import choose
 from agent_graph.checkpoints.store import SqliteStore
 from agent_graph.cli.exits import SUCCEEDED
 from agent_graph.cli.options import AsJson, StorePath
-from agent_graph.cli.outcome import STYLES
-from agent_graph.cli.output import Out
+from agent_graph.cli.output import STYLES, Out
 from agent_graph.cli.program import command
 from agent_graph.errors import StoreError, UsageError
 from agent_graph.records import RunRecord
-from agent_graph.trace.render import byte_size, when
+from agent_graph.trace.amounts import byte_size, when
 from agent_graph.visible import visible
 
 SHOWN = 20

@@ -44,12 +44,13 @@ class _Running:
 
 
 class Calls:
-    """Of one visit of ``execute``. ``changed`` is the scheduler's lock, told of whatever it waits for."""
+    """Of one visit of ``execute``. ``changed`` is of the scheduler's ``lock``, and told of whatever it waits for."""
 
-    def __init__(self, run: RunContext, judging: Judging, changed: threading.Condition) -> None:
+    def __init__(self, run: RunContext, judging: Judging, lock: threading.RLock, changed: threading.Condition) -> None:
         self._run = run
         self._judging = judging
         self._changed = changed
+        self._lock = lock
         self._running: set[_Running] = set()
         self._left_behind: set[_Running] = set()
         self.looked_at_next = 0.0
@@ -70,7 +71,7 @@ class Calls:
         if waits:
             return self._wait_for(prepared, start(self._answer, prepared, context, args))
         running = _Running(prepared, self._run.clock.monotonic() + prepared.timeout)
-        with self._changed:
+        with self._lock:
             self._running.add(running)
             if running.until < self.looked_at_next:
                 self._changed.notify_all()  # the coordinator would wake after this call's deadline
@@ -84,7 +85,7 @@ class Calls:
                 reply = Returned(self._judging.received(prepared, value))
         except BaseException as error:  # SystemExit and the like of a tool are its failure, not ours
             reply = Raised(error)
-        with self._changed:
+        with self._lock:
             self._running.discard(running)
             if not running.abandoned:
                 return reply
@@ -115,7 +116,7 @@ class Calls:
         except FutureTimeout:
             if begun:  # else the loop was busy all the time, and passes over what was cancelled before it began
                 running = _Running(prepared, 0.0, abandoned=True)
-                with self._changed:
+                with self._lock:
                     self._leave(running)
                 over.add_done_callback(lambda _: start(self._late, running, "the end"))
                 return TimedOut(still_running=True)
@@ -147,7 +148,7 @@ class Calls:
 
     def is_over(self, prepared: Prepared) -> bool:
         """Wait, at most one call's time, until this very call, which was given up, is over."""
-        with self._changed:
+        with self._lock:
             return self._changed.wait_for(lambda: all(each.prepared is not prepared for each in self._left_behind), prepared.timeout)
 
     # ── what the scheduler asks; it holds the lock ────────────────────────────────────────────────────────────────────
@@ -178,7 +179,7 @@ class Calls:
         prepared = running.prepared
         self._run.slots.came_back(prepared.tool.spec)
         with contextlib.suppress(StoreError):  # the drive may be over, and its store closed
-            with self._changed:
+            with self._lock:
                 self._left_behind.discard(running)
                 self._changed.notify_all()
                 self._run.store.ledger.came_back(prepared.key)

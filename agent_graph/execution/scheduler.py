@@ -69,7 +69,7 @@ class Execution:
         self._changed = threading.Condition(self._lock)
         self._board = _Board()
         judging = Judging(run, self.results)
-        self._calls = Calls(run, judging, self._changed)
+        self._calls = Calls(run, judging, self._lock, self._changed)
         self._pipeline = Pipeline(run, self.results, judging, self._calls, self._pause, self._settle_read)
         self._holding: set[str] = set()
         """Steps that hold a place among their tool's calls."""

@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from agent_graph.events import Decided, Event, PlanMade, Replanned, StepFinished, StepStarted, Waiting
 from agent_graph.state import Run
 from agent_graph.verdicts import StepResult, StepStatus
+
+if TYPE_CHECKING:
+    from agent_graph.events import Event, PlanMade
 
 Standing = Literal["waiting", "running", "asks", "succeeded", "failed", "blocked", "in_doubt", "skipped", "begun"]
 """
@@ -88,6 +90,8 @@ class Checklist:
 
     def see(self, event: Event) -> None:
         """Go on with what happened now."""
+        from agent_graph.events import Decided, PlanMade, StepFinished, StepStarted, Waiting  # `show` has none of them
+
         match event:
             case PlanMade():
                 self._plan(event)
@@ -111,7 +115,7 @@ class Checklist:
 
     def _plan(self, event: PlanMade) -> None:
         """A new version keeps what has ended well; what failed in the old one is open again."""
-        again = ("failed", "blocked", "asks") if isinstance(event, Replanned) else ("failed", "blocked")
+        again = ("failed", "blocked", "asks") if event.kind == "replanned" else ("failed", "blocked")
         newer = event.version > self.version
         items: dict[str, Item] = {}
         for step in event.steps:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from datetime import datetime
 from typing import Any
 
 from agent_graph.events import (
@@ -21,32 +20,8 @@ from agent_graph.events import (
     StepStarted,
     Waiting,
 )
+from agent_graph.trace.amounts import seconds
 from agent_graph.visible import visible, visible_lines
-
-
-def when(at: float) -> str:
-    """A moment in local time, with its offset."""
-    return datetime.fromtimestamp(at).astimezone().isoformat(sep=" ", timespec="seconds")
-
-
-def seconds(value: float) -> str:
-    """``0.12 s``, ``3.4 s``, ``2 min 05 s``, ``1 h 02 min``."""
-    if value < 1:
-        return f"{value:.2f} s"
-    if value < 60:
-        return f"{value:.1f} s"
-    minutes, rest = divmod(round(value), 60)
-    return f"{minutes} min {rest:02} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
-
-
-def byte_size(count: int) -> str:
-    """``512 B``, ``3.4 kB``, ``135 MB``."""
-    size, unit = float(count), "B"
-    for larger in ("kB", "MB", "GB"):
-        if size < 1000:
-            break
-        size, unit = size / 1000, larger
-    return f"{size:.0f} {unit}" if unit == "B" or size >= 100 else f"{size:.1f} {unit}"
 
 
 def event_line(event: Event, since: float) -> str:

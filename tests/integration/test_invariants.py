@@ -31,7 +31,7 @@ def test_the_intent_is_on_disk_before_the_tool_is_called(store_path: Path) -> No
 
     with AgentGraph([write], store=store_path, policy=Policy.allow_all()) as agent:
         agent.run(plan=Plan(goal="write", steps=(Step(id="a", tool="write", args={"n": 1}),)))
-    assert seen == [("intent", "a", '{"n": 1}')]
+    assert seen == [("intent", "a", '{"n":1}')]
 
 
 def test_the_outcome_is_on_disk_before_a_step_that_depends_on_it_is_called(store_path: Path) -> None:

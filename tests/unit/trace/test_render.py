@@ -22,7 +22,8 @@ from agent_graph.events import (
     StepStarted,
     Waiting,
 )
-from agent_graph.trace.render import event_line, seconds, value_lines
+from agent_graph.trace.amounts import seconds
+from agent_graph.trace.render import event_line, value_lines
 from agent_graph.visible import visible
 
 ABOUT: dict[str, Any] = {"run_id": "r", "at": 12.5}
