@@ -269,7 +269,7 @@ class AgentGraph:
         if not report.valid:
             raise InvalidPlan(report.errors)
         if run_id is not None:
-            self.deps.checked[run_id] = (plan.digest, report)
+            self.deps.checked[run_id] = (plan, report)
 
     def purge(self, *run_ids: str, finished: bool = False, older_than: float | None = None) -> list[str]:
         """Remove runs that have ended, wholly: those named, or all (that ended at least ``older_than`` seconds ago). Returns their ids.

@@ -16,7 +16,8 @@ from agent_graph.execution.isolation import Workers
 from agent_graph.execution.results import Known
 from agent_graph.execution.slots import Slots
 from agent_graph.execution.stops import Stops
-from agent_graph.identity import Digest, RunId, new_id
+from agent_graph.identity import RunId, new_id
+from agent_graph.plan import Plan
 from agent_graph.policy.compiler import Rules
 from agent_graph.ports import Clock, Planner, Store, SystemClock
 from agent_graph.records import Lease
@@ -63,7 +64,7 @@ class Deps:
     """Worker processes, for tools that want one."""
     redaction: Redaction = field(default_factory=lambda: Redaction.of(environment()))
     """Secrets that are kept out of whatever is written down."""
-    checked: dict[RunId, tuple[Digest, Report]] = field(default_factory=dict)
+    checked: dict[RunId, tuple[Plan, Report]] = field(default_factory=dict)
     """What the compiler said of a plan before its run was made: its first `validate` need not ask again."""
     planners: dict[RunId, Planner] = field(default_factory=dict)
     """Planners of runs that were started with a plan of their own."""

@@ -41,7 +41,7 @@ def validate(state: State, visit: Visit) -> Update:
 
 def compiled(visit: Visit) -> Report:
     checked = visit.deps.checked.pop(visit.run_id, None)
-    if checked is not None and checked[0] == visit.plan.digest and not visit.frozen():
+    if checked is not None and checked[0].digest == visit.plan.digest and not visit.frozen():
         return checked[1]
     return compile_plan(visit.plan, visit.deps.rules, visit.run_id, visit.frozen())
 

@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
-from agent_graph import AgentGraph, Limits, Plan, Policy, tool
-from agent_graph.policy import schemas
+from agent_graph import AgentGraph, Approve, Limits, Plan, Policy, tool
+from agent_graph.checkpoints import ledger, runs
+from agent_graph.checkpoints.ledger import Ledger
+from agent_graph.policy import expressions, schemas
 
 
 @tool(risk="read_only")
@@ -78,4 +80,59 @@ def test_bytes_for_each_step_are_bounded(store_path: Path) -> None:
     before = store_path.stat().st_size
     with AgentGraph([look], limits=Limits(max_steps=1000), store=store_path) as agent:
         agent.run(chain("look", 500))
-    assert (store_path.stat().st_size - before) / 500 < 2000
+    assert (store_path.stat().st_size - before) / 500 < 1500
+
+
+def counted(monkeypatch: pytest.MonkeyPatch, home: Any, name: str) -> list[Any]:
+    """What the function is called with from here on."""
+    calls: list[Any] = []
+    really = getattr(home, name)
+
+    def counting(*args: Any, **kwargs: Any) -> Any:
+        calls.append(args)
+        return really(*args, **kwargs)
+
+    monkeypatch.setattr(home, name, counting)
+    return calls
+
+
+def test_a_drive_reads_how_its_steps_stand_once_and_parses_no_plan_that_came_along(
+    store_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    standings, parsed = counted(monkeypatch, Ledger, "standings"), counted(monkeypatch, Plan, "read")
+    with AgentGraph([look], store=store_path) as agent:
+        assert agent.run(chain("look", 20)).status == "succeeded"
+    assert (len(standings), len(parsed)) == (1, 0)
+
+
+def test_a_resumed_run_lays_out_and_compiles_only_what_is_not_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In this process nothing of it was met before, as in a new one."""
+    made = [
+        step.model_copy(update={"tool": "put" if step.id == "s58" else "look", "success_criteria": (f"size(output) > {n}",)})
+        for n, step in enumerate(chain("look", 60).steps)
+    ]
+    with AgentGraph([look, put], store=tmp_path / "runs.db") as agent:
+        paused = agent.run(Plan(goal="go", steps=tuple(made)))
+        assert (paused.status, len(paused.results)) == ("paused", 58)
+    runs._PLANS._plans.clear()
+    expressions._read.cache_clear()
+    compiled, parsed = counted(monkeypatch, expressions, "_compiled"), counted(monkeypatch, Plan, "read")
+    read = counted(monkeypatch, ledger, "_result")
+    with AgentGraph([look, put], store=tmp_path / "runs.db") as agent:
+        done = agent.resume(paused.id, Approve())
+        assert done.status == "succeeded"
+        assert (len(compiled), len(parsed), expressions._read.cache_info().misses) == (2, 1, 2)
+        assert len(read) <= 2  # what the next step takes, and the answer
+        assert (len(done.results), done.results["s3"].status) == (60, "succeeded")
+
+
+def test_a_read_costs_three_statements(store_path: Path) -> None:
+    statements: list[str] = []
+    with AgentGraph([look], limits=Limits(max_steps=1000), store=store_path) as agent:
+        agent.run(chain("look", 2))
+        database: Any = agent.store.database  # type: ignore[attr-defined]
+        database._connection.set_trace_callback(statements.append)
+        agent.run(chain("look", 100))
+        database._connection.set_trace_callback(None)
+    of_steps = [each for each in statements if not each.startswith("--")]
+    assert len(of_steps) < 100 * 3 + 100
