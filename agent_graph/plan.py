@@ -303,7 +303,7 @@ GoalField = Annotated[Goal, BeforeValidator(lambda value: {"text": value} if isi
 
 
 class Plan(Model):
-    """A versioned intent. It is never edited in place: a replan or an edit makes version n + 1."""
+    """A versioned intent. It is never edited in place, nor are the dicts in it: a replan or an edit makes version n + 1."""
 
     goal: GoalField
     steps: tuple[Step, ...] = ()
@@ -335,12 +335,13 @@ class Plan(Model):
         return sha256(self.canonical())
 
     def canonical(self) -> str:
-        """``document()`` as one line with sorted keys, in which the plan is stored."""
+        """``document()`` as one line with sorted keys, in which the plan is stored. Raises UsageError when it is not what its digest says."""
         parts = {name: canonical(value) for name, value in self.model_dump(mode="json", exclude_defaults=True, exclude={"steps"}).items()}
         if self.steps:  # one by one, so that a large plan is not held a second time
             parts["steps"] = f"[{','.join([canonical(step.model_dump(mode='json', exclude_defaults=True)) for step in self.steps])}]"
         text = f"{{{','.join([f'{canonical(name)}:{parts[name]}' for name in sorted(parts)])}}}"
-        self.__dict__.setdefault("digest", sha256(text))
+        if self.__dict__.setdefault("digest", found := sha256(text)) != found:
+            raise UsageError("something inside of the plan was changed after it was first used; a plan is a value: make another with model_copy")
         return text
 
     @classmethod

@@ -62,6 +62,8 @@ class Runs:
                 _insert_plan(connection, run_id, plan, now)
 
         self._database.write(work)
+        if plan is not None:
+            _PLANS.remember(plan)  # one that a planner made is parsed anew: the planner may go on with its own
         return self.get(run_id)
 
     def get(self, run_id: str) -> RunRecord:
@@ -215,7 +217,6 @@ def _insert_plan(connection: sqlite3.Connection, run_id: RunId, plan: Plan, now:
         (run_id, plan.version, plan.digest, plan.parent, text, plan.reason, plan.created_by, now),
     )
     connection.execute("UPDATE runs SET plan_version = ?, updated = ? WHERE id = ?", (plan.version, now, run_id))
-    _PLANS.remember(plan)
 
 
 @reads_row("runs")

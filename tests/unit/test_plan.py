@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from agent_graph.documents import Document, _Loader
+from agent_graph.errors import UsageError
+from agent_graph.identity import canonical, sha256
 from agent_graph.plan import KINDS, RISKS, Blueprint, Goal, Param, Plan, Reference, Step, highest, is_reference, references
 
 
@@ -367,3 +369,22 @@ def test_a_goal_with_half_a_character_is_refused_with_words() -> None:
     for wrong in ({"text": "tell \ud800"}, {"text": "tell", "params": {"to": ["\udfff"]}}):
         with pytest.raises(ValidationError, match=r"half a character|unicode"):
             Goal.model_validate(wrong)
+
+
+def test_a_plan_that_was_changed_inside_after_its_first_use_is_refused() -> None:
+    made = Plan(goal="go", steps=(Step(id="a", tool="f", args={"n": 1}),))
+    assert made.canonical() == canonical(made.document())
+    assert made.digest == sha256(made.canonical())
+    made.steps[0].args["n"] = 2
+    with pytest.raises(UsageError, match="a plan is a value"):
+        made.canonical()
+
+
+def test_a_plan_that_is_read_is_the_one_that_was_written() -> None:
+    made = Plan.model_validate(
+        {"goal": "go", "steps": [{"id": "a", "tool": "f", "args": {"n": {"$ref": "params.n"}}}], "answer": "é", "version": 2}
+    )
+    read = Plan.read(made.canonical(), made.digest)
+    assert read == made
+    assert read.model_fields_set == made.model_fields_set
+    assert (read.digest, read.steps[0].references) == (made.digest, made.steps[0].references)
