@@ -341,7 +341,9 @@ class Plan(Model):
             parts["steps"] = f"[{','.join([canonical(step.model_dump(mode='json', exclude_defaults=True)) for step in self.steps])}]"
         text = f"{{{','.join([f'{canonical(name)}:{parts[name]}' for name in sorted(parts)])}}}"
         if self.__dict__.setdefault("digest", found := sha256(text)) != found:
-            raise UsageError("something inside of the plan was changed after it was first used; a plan is a value: make another with model_copy")
+            raise UsageError(
+                "something inside of the plan was changed after it was first used; a plan is a value: make another with model_copy"
+            )
         return text
 
     @classmethod

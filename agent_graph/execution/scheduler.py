@@ -25,7 +25,7 @@ from agent_graph.execution.outcome import Outcome, Prepared, Reply, Waits
 from agent_graph.execution.step import Pipeline
 from agent_graph.plan import Step
 from agent_graph.ports import ToolSpec
-from agent_graph.records import Standing
+from agent_graph.records import Owner, Standing
 from agent_graph.threads import BackgroundLoop
 from agent_graph.verdicts import StepResult
 
@@ -271,25 +271,30 @@ class Execution:
 
     def _write(self, step: Step, came: Outcome) -> None:
         run, result = self.run, came.result
-        with self._lock if came.left is not None else contextlib.nullcontext():
-            # Either the call is still running and `_late` clears the mark after us, or it came back and there is none to set.
-            runs_on = came.left is not None and self._calls.runs_on(came.key)
-            run.store.ledger.finish(
-                run.lease,
-                came.key,
-                came.state,
-                result,
-                tool=came.tool,
-                args=came.args,
-                risk=came.risk,
-                durable=came.durable,
-                left=came.left if runs_on else None,
-                undo=came.undo,
-            )
+        if came.left is None:
+            self._finish(came, None)
+        else:
+            with self._lock:
+                # Either the call is still running and `_late` clears the mark after us, or it came back and there is none to set.
+                self._finish(came, came.left if self._calls.runs_on(came.key) else None)
         # An outcome that has ended is its own line of the trace.
         say = run.record if result.finished is None else run.emit
         if say is not None:
             say(_finished(run.run_id, result, run.clock.now()))
+
+    def _finish(self, came: Outcome, left: Owner | None) -> None:
+        self.run.store.ledger.finish(
+            self.run.lease,
+            came.key,
+            came.state,
+            came.result,
+            tool=came.tool,
+            args=came.args,
+            risk=came.risk,
+            durable=came.durable,
+            left=left,
+            undo=came.undo,
+        )
 
     def _note(self, step: Step, came: Outcome) -> None:
         """Holds the lock."""

@@ -80,6 +80,7 @@ class _Reading:
     """What it reads, as text and as keys."""
     tokens: int
     loops: int
+    nesting: int
     joins: int
     patterns: int
     program: Any = None
@@ -98,7 +99,8 @@ def _same(value: T) -> T:
 @functools.lru_cache(maxsize=16_384)
 def _read(text: str) -> _Reading:
     bare = _bare(text)
-    tokens = _tokens(text)
+    tokens = _tokens(bare)
+    nesting = _nesting(tokens)
     paths: dict[str, tuple[str | int, ...]] = {}
     for match in _PATH.finditer(bare):
         path = match[0].removesuffix("(")
@@ -111,7 +113,8 @@ def _read(text: str) -> _Reading:
         steps=_same(frozenset(_STEP.findall(bare))),
         paths=_same(tuple(paths.items())),
         tokens=len(tokens),
-        loops=_loops(text),
+        loops=_loops(tokens) if 0 < nesting <= MAX_NESTING else 0,  # what is nested deeper is refused
+        nesting=nesting,
         joins=tokens.count("+"),
         patterns=tokens.count("matches"),
     )
@@ -150,10 +153,11 @@ def _program(text: str) -> Any:
 def _compiled(text: str) -> Any:
     if len(text) > MAX_LENGTH:
         raise ExpressionError(f"it is {len(text)} characters long; at most {MAX_LENGTH} are read")
-    if _nesting(text) > MAX_NESTING:
+    read = _read(text)
+    if read.nesting > MAX_NESTING:
         raise ExpressionError(f"it is nested more than {MAX_NESTING} deep")
-    if _read(text).tokens > MAX_TOKENS:
-        raise ExpressionError(f"it has {_read(text).tokens} names, operators and brackets; at most {MAX_TOKENS} are read")
+    if read.tokens > MAX_TOKENS:
+        raise ExpressionError(f"it has {read.tokens} names, operators and brackets; at most {MAX_TOKENS} are read")
     try:
         return _cel().compile(text)
     except ValueError as error:
@@ -217,13 +221,13 @@ def _execute(program: Any, context: Mapping[str, Any]) -> Any:
         raise ExpressionError(f"{type(error).__name__}: {error}") from None
 
 
-def _nesting(text: str) -> int:
+def _nesting(tokens: tuple[str, ...]) -> int:
     depth = deepest = 0
-    for character in _tokens(text):
-        if character in "([{":
+    for token in tokens:
+        if token in _OPEN:
             depth += 1
             deepest = max(deepest, depth)
-        elif character in ")]}":
+        elif token in _CLOSE:
             depth -= 1
     return deepest
 
@@ -245,15 +249,12 @@ _JOINED = frozenset("+-*/%<>=!&|?:,") | {"in"}
 _OPEN, _CLOSE = frozenset("([{"), frozenset(")]}")
 
 
-def _tokens(text: str) -> tuple[str, ...]:
-    return tuple(_TOKEN.findall(_bare(text)))
+def _tokens(bare: str) -> tuple[str, ...]:
+    return tuple(_TOKEN.findall(bare))
 
 
-def _loops(text: str) -> int:
+def _loops(tokens: tuple[str, ...]) -> int:
     """How many loops stand one in the other or one after the other, at most. A function that is not known here counts as the worst."""
-    tokens = _tokens(text)
-    if "(" not in tokens:
-        return 0
 
     def scan(at: int) -> tuple[int, int]:
         most = chain = 0

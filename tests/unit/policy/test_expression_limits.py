@@ -111,7 +111,7 @@ def test_both_places_give_the_same(output: Any, text: str) -> None:
     ],
 )
 def test_loops_are_counted_where_they_multiply(text: str, loops: int) -> None:
-    assert expressions._loops(text) == loops
+    assert expressions._read(text).loops == loops
 
 
 LOOP = "output.a.all(x, x > 0)"
@@ -131,7 +131,7 @@ LOOP = "output.a.all(x, x > 0)"
 )
 def test_a_loop_cannot_hide_in_what_looks_like_a_text(text: str) -> None:
     check_expression(text)
-    assert expressions._loops(text) == 1
+    assert expressions._read(text).loops == 1
 
 
 PIECES = ['"', "'", '"""', "'''", "\\", "r", "b", "R", "//", "\n", " + ", " == ", "hidden", "1", " ", "(", ")", '""', '"x"', 'r"']
@@ -144,13 +144,13 @@ def test_every_name_that_the_library_reads_is_seen_here(text: str) -> None:
         program = expressions._program(text)
     except ExpressionError:
         return
-    assert set(program.variables()) <= set(expressions._tokens(text))
+    assert set(program.variables()) <= expressions._read(text).names
 
 
 def test_what_stands_in_a_text_or_a_comment_is_no_loop() -> None:
     text = f"""size("{LOOP}") > 0 && size(r'{LOOP}\') > 0 // {LOOP}"""
     check_expression(text)
-    assert expressions._loops(text) == 0
+    assert expressions._read(text).loops == 0
 
 
 @pytest.mark.parametrize(
