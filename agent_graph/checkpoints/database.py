@@ -30,7 +30,7 @@ BUSY_TIMEOUT = 10.0
 FILE_MODE = 0o600
 FOLDER_MODE = 0o700
 
-CACHE = 512 << 10
+CACHE = 384 << 10
 """Bytes of the file that SQLite keeps at hand; a process that serves many runs has little use for what it wrote."""
 
 _OF_ONE_WORK = (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.InterfaceError, sqlite3.ProgrammingError)
