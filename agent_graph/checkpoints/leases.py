@@ -81,7 +81,7 @@ class Leases:
 
     def check(self, lease: Lease) -> None:
         """Raises LeaseLost when the run was taken over. Only a look: what writes is held against the fence in its own transaction."""
-        _hold_against(lease, self._database.row(_FENCE, (lease.run_id,)))
+        hold_against(lease, self._database.row(_FENCE, (lease.run_id,)))
 
     def driven_by(self, owner: Owner) -> list[RunId]:
         """The runs that the owner's process drives: they all end with it."""
@@ -128,10 +128,11 @@ _FENCE = "SELECT fence, owner FROM leases WHERE run_id = ?"
 
 def check_fence(connection: sqlite3.Connection, lease: Lease) -> None:
     """Inside a transaction: refuse to write for a driver that was replaced."""
-    _hold_against(lease, connection.execute(_FENCE, (lease.run_id,)).fetchone())
+    hold_against(lease, connection.execute(_FENCE, (lease.run_id,)).fetchone())
 
 
-def _hold_against(lease: Lease, row: sqlite3.Row | None) -> None:
+def hold_against(lease: Lease, row: sqlite3.Row | None) -> None:
+    """Raises LeaseLost unless the row (``fence``, ``owner``) is the lease's."""
     if row is not None and row["fence"] == lease.fence and row["owner"] is not None:
         return
     by = _read(row["owner"]) if row is not None and row["fence"] != lease.fence and row["owner"] is not None else "another driver"

@@ -11,7 +11,7 @@ from dataclasses import asdict
 from typing import Any
 
 from agent_graph.checkpoints.database import Database, reads_row
-from agent_graph.checkpoints.leases import HELD, check_fence
+from agent_graph.checkpoints.leases import HELD, check_fence, hold_against
 from agent_graph.checkpoints.owners import alive
 from agent_graph.checkpoints.texts import text_of, value_of
 from agent_graph.checkpoints.trace import NEXT, keep_line
@@ -52,8 +52,7 @@ class Ledger:
         }
 
         def work(connection: sqlite3.Connection) -> int:
-            check_fence(connection, lease)
-            _refuse_after_cancel(connection, lease.run_id)
+            _check_may_begin(connection, lease)
             if approval is not None:
                 _consume(connection, approval, lease.run_id, intent, now)
             row = connection.execute(_BEGIN, values).fetchone()
@@ -109,10 +108,11 @@ class Ledger:
         }
 
         def work(connection: sqlite3.Connection) -> None:
-            if not durable and _written(connection, values):
-                return  # a read, of which there was no row before
+            # A change has the open row of its intent, and a read has none before it was made: one statement then.
+            if connection.execute(_END if durable else _FINISH, values).rowcount:
+                return
             check_fence(connection, lease)
-            if not (_written_again(connection, values) or _written(connection, values)):
+            if not (_written_again(connection, values) or connection.execute(_FINISH, values).rowcount):
                 raise StoreError(
                     f"effect {key} of step {result.step_id!r} has landed; that it is {state} was not written, and it stays landed"
                 )
@@ -267,16 +267,18 @@ _FINISH = f"""
            :started, :finished, :left, :undo, CASE WHEN :finished IS NULL THEN NULL ELSE {NEXT} END
     WHERE {HELD} ON CONFLICT (key) DO NOTHING"""
 
-_FINISH_AGAIN = f"""
+_OUTCOME = f"""
     UPDATE effects SET plan_version = :version, tool = COALESCE(:tool, tool), args = COALESCE(:args, args), risk = COALESCE(:risk, risk),
         state = :state, status = :status, attempt = MAX(attempt, :attempt), fence = :fence, output = :output, error = :error, evidence = :evidence,
         provenance = :provenance, started = COALESCE(:started, started), finished = :finished, left_by = :left, undo = COALESCE(:undo, undo),
         seq = CASE WHEN :finished IS NULL THEN NULL ELSE {NEXT} END
-    WHERE key = :key AND (state <> 'done' OR recovery IS NULL OR :state = 'done')"""
+    WHERE key = :key AND """
 
+_END = f"{_OUTCOME} state = 'intent' AND status IS NULL AND {HELD}"
+"""Of an intent that is open."""
 
-def _written(connection: sqlite3.Connection, values: dict[str, Any]) -> bool:
-    return connection.execute(_FINISH, values).rowcount > 0
+_FINISH_AGAIN = f"{_OUTCOME} (state <> 'done' OR recovery IS NULL OR :state = 'done')"
+"""Of whatever may be: what has landed stays landed."""
 
 
 def _written_again(connection: sqlite3.Connection, values: dict[str, Any]) -> bool:
@@ -284,11 +286,14 @@ def _written_again(connection: sqlite3.Connection, values: dict[str, Any]) -> bo
     return connection.execute(_FINISH_AGAIN, values).rowcount > 0
 
 
-def _refuse_after_cancel(connection: sqlite3.Connection, run_id: RunId) -> None:
-    """In the transaction of the intent, so that nothing begins after the wish to cancel was recorded."""
-    row = connection.execute("SELECT cancel_asked, cancel_by FROM runs WHERE id = ?", (run_id,)).fetchone()
+def _check_may_begin(connection: sqlite3.Connection, lease: Lease) -> None:
+    """In the transaction of the intent, so that nothing begins for a driver that was replaced, nor after the wish to cancel was recorded."""
+    row = connection.execute(
+        "SELECT fence, owner, cancel_asked, cancel_by FROM leases JOIN runs ON runs.id = leases.run_id WHERE run_id = ?", (lease.run_id,)
+    ).fetchone()
+    hold_against(lease, row)
     if row["cancel_asked"] is not None:
-        raise CancelAsked(f"run {run_id} was cancelled by {row['cancel_by'] or 'somebody'}; the call was not made")
+        raise CancelAsked(f"run {lease.run_id} was cancelled by {row['cancel_by'] or 'somebody'}; the call was not made")
 
 
 def still_runs(left_by: str | None, deadline: float | None, now: float) -> Owner | None:

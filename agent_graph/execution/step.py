@@ -127,7 +127,7 @@ class Pipeline:
             prepared.attempt = begun.attempt
             verdict = self.run.rules.policy.judge(tool.spec)
             return self.judging.blocked(step, "denied_by_policy", verdict.reason, args) if isinstance(verdict, Deny) else prepared
-        if tool.spec.changes:
+        if tool.spec.changes and self.results.standing(step.id) is not None:  # else there is no row of the step
             landed = self.run.store.ledger.effect(key)
             if landed is not None and landed.state == "done":
                 return self.judging.judge_again(prepared, landed)
