@@ -103,6 +103,15 @@ class StoreTooNew(StoreError):
 class StoreUnreadable(StoreError):
     """The file is not a store, or is damaged."""
 
+    @classmethod
+    def of_row(cls, table: str, run_id: str, error: Exception) -> StoreUnreadable:
+        """Of a row whose values do not parse."""
+        first = str(error).strip().partition("\n")[0]
+        return cls(
+            f"a row of {table} of run {run_id} is damaged ({first[:200]}); nothing was done with it. See what else is, with: "
+            "agent-graph doctor; then restore the store from a copy"
+        )
+
 
 class LeaseLost(StoreError):
     """The lease was taken over by another driver; this one must not write any more."""

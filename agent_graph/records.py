@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, NewType
 
+from agent_graph.errors import StoreUnreadable
 from agent_graph.identity import Digest, EffectKey, RequestId, RunId
 from agent_graph.plan import Goal, Plan, Recovery, Risk
 from agent_graph.state import FINISHED, StoredStatus
@@ -57,7 +58,8 @@ class RunRecord:
     created: float
     updated: float
     answer: Any = None
-    observation: Observation | None = None
+    observed: str | None = None
+    """The last observation as JSON: it names each step of the plan, and most who ask for a run do not want it."""
     error: Diagnosis | None = None
     cancel_asked: float | None = None
     """Since then no effect begins; whoever drives the run ends it."""
@@ -66,6 +68,14 @@ class RunRecord:
     @property
     def finished(self) -> bool:
         return self.status in FINISHED
+
+    @property
+    def observation(self) -> Observation | None:
+        """Raises StoreUnreadable."""
+        try:
+            return Observation.model_validate_json(self.observed) if self.observed else None
+        except ValueError as error:
+            raise StoreUnreadable.of_row("runs", self.id, error) from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,10 +9,10 @@ from agent_graph.state import Run, RunStatus
 from agent_graph.verdicts import Diagnosis, OpenEffect, Request
 
 
-def read_run(store: Store, run_id: RunId, *, results: bool = True) -> Run:
-    """The run as it stands in the ledger. Raises UnknownRun."""
+def read_run(store: Store, run_id: RunId, *, results: bool = True, plan: bool = True) -> Run:
+    """The run as it stands in the ledger, or without what is not wanted. Raises UnknownRun."""
     record = store.runs.get(run_id)
-    current = store.runs.plan(run_id)
+    current = store.runs.plan(run_id) if plan else None
     waiting = not record.finished and record.cancel_asked is None
     requests = tuple(store.approvals.open(run_id)) if waiting else ()
     owner = None if record.finished else store.leases.holder(run_id)

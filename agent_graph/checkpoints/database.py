@@ -344,11 +344,7 @@ def reads_row(table: str) -> Callable[[Read], Read]:
                 raise
             except (ValueError, TypeError, KeyError) as error:
                 run_id = rest[0] if rest else row["run_id"] if "run_id" in row.keys() else row["id"]  # noqa: SIM118  # a row is no dict
-                first = str(error).strip().partition("\n")[0]
-                raise StoreUnreadable(
-                    f"a row of {table} of run {run_id} is damaged ({first[:200]}); nothing was done with it. See what else is, with: "
-                    "agent-graph doctor; then restore the store from a copy"
-                ) from error
+                raise StoreUnreadable.of_row(table, run_id, error) from error
 
         return cast("Read", reading)
 

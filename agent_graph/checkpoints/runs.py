@@ -234,7 +234,7 @@ def _run(row: sqlite3.Row) -> RunRecord:
         created=row["created"],
         updated=row["updated"],
         answer=value_of(row["answer"]),
-        observation=Observation.model_validate_json(row["observation"]) if row["observation"] else None,
+        observed=row["observation"],
         error=Diagnosis.model_validate_json(row["error"]) if row["error"] else None,
         cancel_asked=row["cancel_asked"],
         cancel_by=row["cancel_by"],

@@ -41,7 +41,7 @@ def runs(
         raise UsageError(f"--status {status!r} is none of: {', '.join(get_args(RunStatus))}")
     with SqliteStore(store, must_exist=True) as opened:
         records = opened.runs.recent(limit=1_000_000)
-        every = (read_run(opened, record.id, results=False) for record in records)
+        every = (read_run(opened, record.id, results=False, plan=out.json) for record in records)
         found = list(islice((run for run in every if status in (None, run.status)), limit))
         short = shortest(record.id for record in records)
     if out.json:

@@ -98,6 +98,7 @@ def test_no_damaged_page_makes_a_payment_happen_twice(whole: Path, tmp_path: Pat
 
 READS: dict[tuple[str, str], Callable[[SqliteStore], Any]] = {
     ("runs", "goal"): lambda store: store.runs.get(RUN),
+    ("runs", "observation"): lambda store: store.runs.get(RUN).observation,
     ("plans", "plan"): lambda store: store.runs.plan(RUN),
     ("effects", "output"): lambda store: dict(store.ledger.results(RUN)),
     ("effects", "args"): lambda store: [store.ledger.effect(standing.key) for standing in store.ledger.standings(RUN).values()],
