@@ -28,6 +28,7 @@ from pydantic import (
     model_validator,
 )
 from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import from_json, to_json
 
 from agent_graph.display import plan_html
 from agent_graph.errors import UsageError
@@ -302,6 +303,10 @@ KINDS: tuple[Kind, ...] = ("tool", "model", "agent", "ask", "blueprint")
 GoalField = Annotated[Goal, BeforeValidator(lambda value: {"text": value} if isinstance(value, str) else value)]
 
 
+def _both(document: dict[str, Any]) -> tuple[str, str]:
+    return to_json(document).decode(), canonical(document)
+
+
 class Plan(Model):
     """A versioned intent. It is never edited in place, nor are the dicts in it: a replan or an edit makes version n + 1."""
 
@@ -331,24 +336,35 @@ class Plan(Model):
 
     @cached_property
     def digest(self) -> Digest:
-        """Of everything in the plan: two plans with one digest are the same plan. It is the SHA-256 of ``canonical()``."""
-        return sha256(self.canonical())
+        """Of everything in the plan, in whatever order its objects are: two plans with one digest are the same plan."""
+        return sha256(self._texts()[1])
 
-    def canonical(self) -> str:
-        """``document()`` as one line with sorted keys, in which the plan is stored. Raises UsageError when it is not what its digest says."""
-        parts = {name: canonical(value) for name, value in self.model_dump(mode="json", exclude_defaults=True, exclude={"steps"}).items()}
-        if self.steps:  # one by one, so that a large plan is not held a second time
-            parts["steps"] = f"[{','.join([canonical(step.model_dump(mode='json', exclude_defaults=True)) for step in self.steps])}]"
-        text = f"{{{','.join([f'{canonical(name)}:{parts[name]}' for name in sorted(parts)])}}}"
-        if self.__dict__.setdefault("digest", found := sha256(text)) != found:
+    def written(self) -> str:
+        """``document()`` as one line, in which the plan is stored. Raises UsageError when the plan is not what its digest says."""
+        text, canonical_text = self._texts()
+        if self.__dict__.setdefault("digest", found := sha256(canonical_text)) != found:
             raise UsageError(
                 "something inside of the plan was changed after it was first used; a plan is a value: make another with model_copy"
             )
         return text
 
+    def _texts(self) -> tuple[str, str]:
+        """The document as it is stored, and with sorted keys. Step by step, so that a large plan is not held a second time."""
+        rest = self.model_dump(mode="json", exclude_defaults=True, exclude={"steps"})
+        plain = {name: to_json(value).decode() for name, value in rest.items()}
+        ordered = {name: canonical(value) for name, value in rest.items()}
+        if self.steps:
+            both = [_both(step.model_dump(mode="json", exclude_defaults=True)) for step in self.steps]
+            plain["steps"] = f"[{','.join([text for text, _ in both])}]"
+            ordered["steps"] = f"[{','.join([text for _, text in both])}]"
+        stored = ",".join([f'"{name}":{plain[name]}' for name in type(self).model_fields if name in plain])
+        return f"{{{stored}}}", f"{{{','.join([f'{canonical(name)}:{ordered[name]}' for name in sorted(ordered)])}}}"
+
     @classmethod
-    def read(cls, text: str, digest: Digest) -> Plan:
-        """From ``canonical()`` of a plan, of which ``digest`` is the digest: what was checked when it was made is not checked again."""
+    def read(cls, text: str, digest: Digest) -> Plan | None:
+        """From what ``written()`` gave. None when ``digest`` is not of it; what was checked when the plan was made is not checked again."""
+        if sha256(canonical(from_json(text))) != digest:
+            return None
         plan = cls.model_validate_json(text, context=CHECKED)
         plan.__dict__["digest"] = digest
         return plan

@@ -50,6 +50,8 @@ class Runs:
             now,
         )
 
+        text = plan.written() if plan is not None else ""
+
         def work(connection: sqlite3.Connection) -> None:
             if connection.execute("SELECT 1 FROM runs WHERE id = ?", (run_id,)).fetchone():
                 raise StoreError(f"there is a run {run_id} already; resume it, or give another run_id")
@@ -59,11 +61,11 @@ class Runs:
                 values,
             )
             if plan is not None:
-                _insert_plan(connection, run_id, plan, now)
+                _insert_plan(connection, run_id, plan, text, now)
 
         self._database.write(work)
         if plan is not None:
-            _PLANS.remember(plan)  # one that a planner made is parsed anew: the planner may go on with its own
+            _PLANS.remember(_hash(text), plan)  # one that a planner made is parsed anew: the planner may go on with its own
         return self.get(run_id)
 
     def get(self, run_id: str) -> RunRecord:
@@ -182,7 +184,7 @@ class Runs:
                 if there["digest"] != plan.digest:
                     raise StoreError(f"run {lease.run_id} has another plan of version {plan.version}; a plan is never edited in place")
                 return
-            _insert_plan(connection, lease.run_id, plan, now)
+            _insert_plan(connection, lease.run_id, plan, plan.written(), now)
 
         self._database.write(work)
 
@@ -210,8 +212,7 @@ class Runs:
         return [_plan(row) for row in self._database.rows("SELECT * FROM plans WHERE run_id = ? ORDER BY version", (run_id,))]
 
 
-def _insert_plan(connection: sqlite3.Connection, run_id: RunId, plan: Plan, now: float) -> None:
-    text = plan.canonical()
+def _insert_plan(connection: sqlite3.Connection, run_id: RunId, plan: Plan, text: str, now: float) -> None:
     connection.execute(
         """INSERT INTO plans (run_id, version, digest, parent, plan, reason, created_by, created) VALUES (?, ?, ?, ?, ?, ?, ?, ?)""",
         (run_id, plan.version, plan.digest, plan.parent, text, plan.reason, plan.created_by, now),
@@ -242,22 +243,27 @@ def _run(row: sqlite3.Row) -> RunRecord:
 
 
 class _Known:
-    """Plans of this process by digest, the last ones: each node of a drive asks for its plan, and a frozen plan is the same to all."""
+    """Plans of this process by the hash of their text, the last ones: each node of a drive asks for its plan, and a frozen plan is the same to all."""
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._plans: dict[str, Plan] = {}
+        self._plans: dict[bytes, Plan] = {}
         self._lock = threading.Lock()
 
-    def get(self, digest: str) -> Plan | None:
-        return self._plans.get(digest)
+    def get(self, key: bytes) -> Plan | None:
+        return self._plans.get(key)
 
-    def remember(self, plan: Plan) -> None:
+    def remember(self, key: bytes, plan: Plan) -> None:
+        """``plan`` is what the text of the hash says."""
         with self._lock:
-            self._plans.pop(plan.digest, None)
-            self._plans[plan.digest] = plan
+            self._plans.pop(key, None)
+            self._plans[key] = plan
             if len(self._plans) > self._most:
                 del self._plans[next(iter(self._plans))]
+
+
+def _hash(text: str) -> bytes:
+    return hashlib.sha256(text.encode()).digest()
 
 
 _PLANS = _Known(64)
@@ -265,19 +271,16 @@ _PLANS = _Known(64)
 
 @reads_row("plans")
 def _plan(row: sqlite3.Row) -> PlanRecord:
-    text, written = row["plan"], row["digest"]
-    plan = None
-    if hashlib.sha256(text.encode()).hexdigest() == written:  # as we write it: the digest need not be made from the plan again
-        plan = _PLANS.get(written)
-        if plan is None:
-            plan = Plan.read(text, written)
-            _PLANS.remember(plan)
-    else:
-        plan = Plan.model_validate_json(text)
-    if plan.digest != written:
+    text, written = row["plan"], Digest(row["digest"])
+    key = _hash(text)
+    plan = _PLANS.get(key)
+    if plan is None:
+        plan = Plan.read(text, written)
+    if plan is None or plan.digest != written:
         raise StoreUnreadable(
             f"plan version {row['version']} of run {row['run_id']} was changed in the store: its digest does not match; nothing of it will run"
         )
+    _PLANS.remember(key, plan)
     report = Report.model_validate_json(row["report"]) if row["report"] else Report()
     return PlanRecord(
         plan=plan,

@@ -373,18 +373,21 @@ def test_a_goal_with_half_a_character_is_refused_with_words() -> None:
 
 def test_a_plan_that_was_changed_inside_after_its_first_use_is_refused() -> None:
     made = Plan(goal="go", steps=(Step(id="a", tool="f", args={"n": 1}),))
-    assert made.canonical() == canonical(made.document())
-    assert made.digest == sha256(made.canonical())
+    assert json.loads(made.written()) == made.document()
+    assert made.digest == sha256(canonical(made.document()))
     made.steps[0].args["n"] = 2
     with pytest.raises(UsageError, match="a plan is a value"):
-        made.canonical()
+        made.written()
 
 
 def test_a_plan_that_is_read_is_the_one_that_was_written() -> None:
     made = Plan.model_validate(
-        {"goal": "go", "steps": [{"id": "a", "tool": "f", "args": {"n": {"$ref": "params.n"}}}], "answer": "é", "version": 2}
+        {"goal": "go", "steps": [{"id": "a", "tool": "f", "args": {"to": {"$ref": "params.n"}, "as": 1}}], "answer": "é", "version": 2}
     )
-    read = Plan.read(made.canonical(), made.digest)
+    read = Plan.read(made.written(), made.digest)
+    assert read is not None
     assert read == made
     assert read.model_fields_set == made.model_fields_set
     assert (read.digest, read.steps[0].references) == (made.digest, made.steps[0].references)
+    assert list(read.steps[0].args) == ["to", "as"], "as its author wrote them, and a person is shown them"
+    assert Plan.read(made.written().replace(":1}", ":2}"), made.digest) is None
