@@ -64,8 +64,6 @@ class Runs:
                 _insert_plan(connection, run_id, plan, text, now)
 
         self._database.write(work)
-        if plan is not None:
-            _PLANS.remember(_hash(text), plan)  # one that a planner made is parsed anew: the planner may go on with its own
         return self.get(run_id)
 
     def get(self, run_id: str) -> RunRecord:

@@ -96,13 +96,12 @@ def counted(monkeypatch: pytest.MonkeyPatch, home: Any, name: str) -> list[Any]:
     return calls
 
 
-def test_a_drive_reads_how_its_steps_stand_once_and_parses_no_plan_that_came_along(
-    store_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_drive_reads_how_its_steps_stand_once_and_parses_its_plan_once(store_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs._PLANS._plans.clear()
     standings, parsed = counted(monkeypatch, Ledger, "standings"), counted(monkeypatch, Plan, "read")
     with AgentGraph([look], store=store_path) as agent:
         assert agent.run(chain("look", 20)).status == "succeeded"
-    assert (len(standings), len(parsed)) == (1, 0)
+    assert (len(standings), len(parsed)) == (1, 1)
 
 
 def test_a_resumed_run_lays_out_and_compiles_only_what_is_not_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

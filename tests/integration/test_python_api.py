@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from agent_graph import AgentGraph, Approve, Plan, Policy, Step, UsageError, tool
+from agent_graph import AgentGraph, Approve, Plan, Policy, Rule, Step, UsageError, tool
 from agent_graph.errors import InvalidDecision, NothingPending, RunBusy, RunFinished, StoreError, UnknownRun
 from agent_graph.events import Done, PlanMade, RunStarted, StepFinished, StepStarted, Waiting
 from agent_graph.testing import ScriptedPlanner
@@ -363,3 +363,30 @@ def test_a_run_is_shown_in_one_line(tmp_path: Path) -> None:
     with agent(tmp_path) as graph:
         run = graph.run(gated())
         assert repr(run) == f"<run {run.id}: paused, 1 of 2 steps have a result, 1 waiting for a person>"
+
+
+def test_a_plan_that_its_caller_changes_at_a_gate_runs_as_it_was_recorded(store_path: Path) -> None:
+    paid: list[str] = []
+
+    @tool(risk="write", recovery="keyed")
+    def pay(who: str) -> None:
+        paid.append(who)
+
+    @tool(risk="money", recovery="keyed")
+    def big(n: int) -> int:
+        return n
+
+    plan = Plan.model_validate(
+        {
+            "goal": "pay",
+            "steps": [
+                {"id": "a", "tool": "big", "args": {"n": 1}},
+                {"id": "b", "tool": "pay", "args": {"who": "ann"}, "depends_on": ["a"]},
+            ],
+        }
+    )
+    with AgentGraph([pay, big], policy=Policy(rules=(Rule(verdict="allow", tools=("pay",)),)), store=store_path) as agent:
+        paused = agent.run(plan)
+        plan.steps[1].args["who"] = "bob"
+        assert agent.resume(paused, Approve()).status == "succeeded"
+    assert paid == ["ann"]
