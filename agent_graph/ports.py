@@ -56,6 +56,14 @@ class ToolSpec:
     recovery: Recovery
     scopes: tuple[str, ...] = ()
     """Permissions that a call needs."""
+    trusted_output: bool = False
+    """Whether what it returns is trusted as far as its arguments are."""
+    sensitive: tuple[str, ...] = ()
+    """Arguments, and places in the output (``output``, ``output.iban``), that hold what is not for everybody."""
+    outbound: bool = False
+    """Whether a call carries its arguments out of the house."""
+    price: float | str | None = 0.0
+    """Money that one call costs at most, or the argument that says so; None: not known."""
     timeout: float = 60.0
     """Seconds that one call may take, unless its step says otherwise."""
     settle: float = 0.0

@@ -170,6 +170,55 @@ MIGRATIONS = (
         CREATE INDEX effects_by_run ON effects (run_id, seq);
         """,
     ),
+    Migration(
+        4,
+        "m004_policy_grants_usage_seals",
+        """
+        -- The version in which a step came, and what its planner had read by then; JSON by step, of steps that a replan brought.
+        ALTER TABLE plans ADD COLUMN lineage TEXT;
+        -- What the policy said of the call: verdict, number of the policy, rule.
+        ALTER TABLE effects ADD COLUMN judged TEXT;
+
+        CREATE TABLE policies (
+            id INTEGER PRIMARY KEY,
+            digest TEXT NOT NULL UNIQUE,
+            policy TEXT NOT NULL,
+            seen REAL NOT NULL,
+            mac TEXT
+        );
+
+        -- Standing grants: not of a run. `content` says which calls; the row is kept when it is revoked.
+        CREATE TABLE grants (
+            id TEXT PRIMARY KEY,
+            content TEXT NOT NULL,
+            by TEXT,
+            created REAL NOT NULL,
+            expires REAL,
+            revoked REAL,
+            revoked_by TEXT,
+            mac TEXT
+        ) WITHOUT ROWID;
+
+        -- What models were asked for a run, by role. `unpriced`: requests whose price is not known.
+        CREATE TABLE usage (
+            run_id TEXT NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
+            role TEXT NOT NULL,
+            requests INTEGER NOT NULL DEFAULT 0,
+            input_tokens INTEGER NOT NULL DEFAULT 0,
+            output_tokens INTEGER NOT NULL DEFAULT 0,
+            money REAL NOT NULL DEFAULT 0,
+            unpriced INTEGER NOT NULL DEFAULT 0,
+            mac TEXT,
+            PRIMARY KEY (run_id, role)
+        ) WITHOUT ROWID;
+
+        -- Each row's HMAC, where the store has a key.
+        ALTER TABLE runs ADD COLUMN mac TEXT;
+        ALTER TABLE plans ADD COLUMN mac TEXT;
+        ALTER TABLE effects ADD COLUMN mac TEXT;
+        ALTER TABLE approvals ADD COLUMN mac TEXT;
+        """,
+    ),
 )
 
 LATEST = MIGRATIONS[-1].number

@@ -84,6 +84,10 @@ def tool(
     risk: Risk | None = None,
     recovery: Recovery | None = None,
     scopes: Sequence[str] = (),
+    trusted_output: bool = False,
+    sensitive: Sequence[str] = (),
+    outbound: bool | None = None,
+    price: float | str | None = None,
     timeout: float = DEFAULT_TIMEOUT,
     probe: Probe | None = None,
     settle: float = 0.0,
@@ -104,6 +108,10 @@ def tool(
     risk: Risk | None = None,
     recovery: Recovery | None = None,
     scopes: Sequence[str] = (),
+    trusted_output: bool = False,
+    sensitive: Sequence[str] = (),
+    outbound: bool | None = None,
+    price: float | str | None = None,
     timeout: float = DEFAULT_TIMEOUT,
     probe: Probe | None = None,
     settle: float = 0.0,
@@ -123,6 +131,10 @@ def tool(
     risk: Risk | None = None,
     recovery: Recovery | None = None,
     scopes: Sequence[str] = (),
+    trusted_output: bool = False,
+    sensitive: Sequence[str] = (),
+    outbound: bool | None = None,
+    price: float | str | None = None,
     timeout: float = DEFAULT_TIMEOUT,
     probe: Probe | None = None,
     settle: float = 0.0,
@@ -146,6 +158,11 @@ def tool(
     started, when the deadline is over; a thread cannot be killed, and is left behind. ``undo(args, output)`` returns the call that takes the
     effect back, as ``Undo(tool=…, args=…)``, or None; it is proposed after a failed or cancelled run, never made by itself.
 
+    ``scopes``: what the run's principal must be allowed. ``trusted_output=True``: nobody outside can write what it returns, as far as its
+    arguments are trusted. ``sensitive``: arguments (``"password"``) and outputs (``"output"``, ``"output.iban"``) that are not for everybody.
+    ``outbound``: whether a call carries its arguments out of the house; unless said, ``external_communication`` does. ``price``: money that
+    one call costs at most, or the name of the argument that says so; unless said it is 0, and not known for ``money``.
+
     Raises InvalidToolError when the declaration cannot work.
     """
     declared = functools.partial(
@@ -156,6 +173,10 @@ def tool(
         risk=risk,
         recovery=recovery,
         scopes=tuple(scopes),
+        trusted_output=trusted_output,
+        sensitive=tuple(sensitive),
+        outbound=outbound,
+        price=price,
         timeout=timeout,
         probe=probe,
         settle=settle,
@@ -177,6 +198,10 @@ _NOTHING_SAID = {
     "risk": None,
     "recovery": None,
     "scopes": (),
+    "trusted_output": False,
+    "sensitive": (),
+    "outbound": None,
+    "price": None,
     "timeout": DEFAULT_TIMEOUT,
     "probe": None,
     "settle": 0.0,
@@ -197,6 +222,10 @@ def _declare(
     risk: Risk | None,
     recovery: Recovery | None,
     scopes: tuple[str, ...],
+    trusted_output: bool,
+    sensitive: tuple[str, ...],
+    outbound: bool | None,
+    price: float | str | None,
     timeout: float,
     probe: Probe | None,
     settle: float,
@@ -224,6 +253,17 @@ def _declare(
         raise InvalidToolError(f"tool {name}: parallel is True, False, or how many calls may be made at once, at least 1")
     if isolation not in ("thread", "process"):
         raise InvalidToolError(f"tool {name}: isolation {isolation!r} is neither 'thread' nor 'process'")
+    arguments = made.args_schema.get("properties", {})
+    for each in sensitive:
+        if each.partition(".")[0] != "output" and each not in arguments:
+            raise InvalidToolError(
+                f"tool {name}: sensitive names {each!r}, which is no argument; name one ({', '.join(arguments) or 'there is none'}), "
+                "'output', or a place in the output, as in 'output.iban'"
+            )
+    if isinstance(price, str) and price not in arguments:
+        raise InvalidToolError(f"tool {name}: price names {price!r}, which is no argument; there is {', '.join(arguments) or 'none'}")
+    if not isinstance(price, str) and price is not None and not 0 <= price < float("inf"):
+        raise InvalidToolError(f"tool {name}: price is what one call costs at most, at least 0")
     if undo is not None and risk == "read_only":
         raise InvalidToolError(f"tool {name}: a read_only tool changes nothing that undo could take back")
     spec = ToolSpec(
@@ -234,6 +274,10 @@ def _declare(
         risk=risk,
         recovery=recovery,
         scopes=scopes,
+        trusted_output=trusted_output,
+        sensitive=sensitive,
+        outbound=risk == "external_communication" if outbound is None else outbound,
+        price=0.0 if price is None and risk != "money" else price,
         timeout=timeout,
         settle=settle,
         parallel=parallel,
