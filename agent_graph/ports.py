@@ -64,6 +64,8 @@ class ToolSpec:
     """Whether a call carries its arguments out of the house."""
     price: float | str | None = 0.0
     """Money that one call costs at most, or the argument that says so; None: not known."""
+    unsafe: str = ""
+    """Why a person is asked before each call, whatever the policy allows: a shell without its sandbox, say. Empty: nobody has to be."""
     timeout: float = 60.0
     """Seconds that one call may take, unless its step says otherwise."""
     settle: float = 0.0

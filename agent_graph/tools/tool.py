@@ -88,6 +88,7 @@ def tool(
     sensitive: Sequence[str] = (),
     outbound: bool | None = None,
     price: float | str | None = None,
+    unsafe: str = "",
     timeout: float = DEFAULT_TIMEOUT,
     probe: Probe | None = None,
     settle: float = 0.0,
@@ -112,6 +113,7 @@ def tool(
     sensitive: Sequence[str] = (),
     outbound: bool | None = None,
     price: float | str | None = None,
+    unsafe: str = "",
     timeout: float = DEFAULT_TIMEOUT,
     probe: Probe | None = None,
     settle: float = 0.0,
@@ -135,6 +137,7 @@ def tool(
     sensitive: Sequence[str] = (),
     outbound: bool | None = None,
     price: float | str | None = None,
+    unsafe: str = "",
     timeout: float = DEFAULT_TIMEOUT,
     probe: Probe | None = None,
     settle: float = 0.0,
@@ -161,7 +164,8 @@ def tool(
     ``scopes``: what the run's principal must be allowed. ``trusted_output=True``: nobody outside can write what it returns, as far as its
     arguments are trusted. ``sensitive``: arguments (``"password"``) and outputs (``"output"``, ``"output.iban"``) that are not for everybody.
     ``outbound``: whether a call carries its arguments out of the house; unless said, ``external_communication`` does. ``price``: money that
-    one call costs at most, or the name of the argument that says so; unless said it is 0, and not known for ``money``.
+    one call costs at most, or the name of the argument that says so; unless said it is 0, and not known for ``money``. ``unsafe``: why a
+    person must be asked before each call, whatever the policy allows; empty when nobody must.
 
     Raises InvalidToolError when the declaration cannot work.
     """
@@ -177,6 +181,7 @@ def tool(
         sensitive=tuple(sensitive),
         outbound=outbound,
         price=price,
+        unsafe=unsafe,
         timeout=timeout,
         probe=probe,
         settle=settle,
@@ -202,6 +207,7 @@ _NOTHING_SAID = {
     "sensitive": (),
     "outbound": None,
     "price": None,
+    "unsafe": "",
     "timeout": DEFAULT_TIMEOUT,
     "probe": None,
     "settle": 0.0,
@@ -226,6 +232,7 @@ def _declare(
     sensitive: tuple[str, ...],
     outbound: bool | None,
     price: float | str | None,
+    unsafe: str,
     timeout: float,
     probe: Probe | None,
     settle: float,
@@ -278,6 +285,7 @@ def _declare(
         sensitive=sensitive,
         outbound=risk == "external_communication" if outbound is None else outbound,
         price=0.0 if price is None and risk != "money" else price,
+        unsafe=unsafe,
         timeout=timeout,
         settle=settle,
         parallel=parallel,
