@@ -46,12 +46,12 @@ class Approvals:
         def work(connection: sqlite3.Connection) -> Request:
             check_fence(connection, lease)
             there = connection.execute(
-                f"""SELECT request FROM approvals WHERE run_id = :run AND digest = :digest AND kind = :kind
+                f"""SELECT * FROM approvals WHERE run_id = :run AND digest = :digest AND kind = :kind
                     AND (({_OPEN}) OR (decided IS NOT NULL AND handled IS NULL AND closed IS NULL))""",
                 {"run": request.run_id, "digest": request.digest, "kind": request.kind, "now": now},
             ).fetchone()
             if there is not None:
-                return Request.model_validate_json(there["request"])
+                return _request(there)
             connection.execute(
                 "INSERT INTO approvals (id, run_id, kind, digest, step_id, plan_version, request, asked, expires) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
@@ -73,7 +73,7 @@ class Approvals:
     def open(self, run_id: RunId) -> list[Request]:
         """What waits for a person, oldest first."""
         rows = self._database.rows(
-            f"SELECT run_id, request FROM approvals WHERE run_id = :run AND {_OPEN} ORDER BY asked, id",
+            f"SELECT * FROM approvals WHERE run_id = :run AND {_OPEN} ORDER BY asked, id",
             {"run": run_id, "now": self._clock.now()},
         )
         return [self._with_what_still_runs(_request(row)) for row in rows]
@@ -81,8 +81,8 @@ class Approvals:
     def _with_what_still_runs(self, request: Request) -> Request:
         if request.kind != "in_doubt" or request.idempotency_key is None:
             return request
-        row = self._database.row("SELECT left_by, deadline FROM effects WHERE key = ?", (request.idempotency_key,))
-        owner = still_runs(row["left_by"], row["deadline"], self._clock.now()) if row is not None else None
+        row = self._database.row("SELECT run_id, left_by, deadline FROM effects WHERE key = ?", (request.idempotency_key,))
+        owner = still_runs(row, self._clock.now()) if row is not None else None
         return request if owner is None else request.model_copy(update={"left_running": str(owner)})
 
     def waiting(self) -> dict[RunId, int]:
@@ -120,7 +120,7 @@ class Approvals:
                 row = connection.execute("SELECT * FROM approvals WHERE id = ? AND run_id = ?", (request_id, run_id)).fetchone()
                 _may_be_decided(row, request_id, now)
                 if decision.type == "resolve" and decision.outcome == "absent":
-                    _refuse_absent_while_it_runs(connection, Request.model_validate_json(row["request"]), now)
+                    _refuse_absent_while_it_runs(connection, _request(row), now)
                 connection.execute(
                     "UPDATE approvals SET verdict = ?, decision = ?, by = ?, decided = ? WHERE id = ?",
                     (decision.type, decision.model_dump_json(exclude_defaults=False), decision.by or by, now, request_id),
@@ -160,7 +160,7 @@ class Approvals:
             given = connection.execute("SELECT * FROM approvals WHERE id = ?", (request_id,)).fetchone()
             if (grants or approved_plan) and (given["run_id"] != lease.run_id or given["verdict"] not in ("approve", "edit")):
                 raise StoreError(f"request {request_id} was not approved in run {lease.run_id}; it grants nothing")
-            shown = Request.model_validate_json(given["request"])
+            shown = _request(given)
             granted = [
                 shown.model_copy(
                     update={
@@ -256,8 +256,8 @@ class Approvals:
 
         def work(connection: sqlite3.Connection) -> None:
             check_fence(connection, lease)
-            row = connection.execute("SELECT request FROM approvals WHERE id = ?", (request_id,)).fetchone()
-            request = Request.model_validate_json(row["request"]).model_copy(update={"problem": problem})
+            row = connection.execute("SELECT * FROM approvals WHERE id = ?", (request_id,)).fetchone()
+            request = _request(row).model_copy(update={"problem": problem})
             connection.execute(
                 "UPDATE approvals SET request = ? WHERE id = ?", (request.model_dump_json(exclude_defaults=True), request_id)
             )
@@ -282,8 +282,8 @@ def _may_be_decided(row: sqlite3.Row | None, request_id: str, now: float) -> Non
 
 
 def _refuse_absent_while_it_runs(connection: sqlite3.Connection, request: Request, now: float) -> None:
-    row = connection.execute("SELECT left_by, deadline FROM effects WHERE key = ?", (request.idempotency_key,)).fetchone()
-    owner = still_runs(row["left_by"], row["deadline"], now) if row is not None else None
+    row = connection.execute("SELECT run_id, left_by, deadline FROM effects WHERE key = ?", (request.idempotency_key,)).fetchone()
+    owner = still_runs(row, now) if row is not None else None
     if owner is not None:
         raise InvalidDecision(
             f"the call of {request.tool} was given up at its deadline, but still runs in {owner}, so it may yet happen: "

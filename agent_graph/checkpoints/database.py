@@ -33,8 +33,11 @@ FOLDER_MODE = 0o700
 CACHE = 384 << 10
 """Bytes of the file that SQLite keeps at hand; a process that serves many runs has little use for what it wrote."""
 
-_OF_ONE_WORK = (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.InterfaceError, sqlite3.ProgrammingError)
-"""What is wrong with one statement and its values, not with the file."""
+_OF_ONE_WORK = (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.InterfaceError, sqlite3.ProgrammingError, UnicodeDecodeError)
+"""What is wrong with one statement and its values, or with a row that it reads, not with the file."""
+
+_OF_SQLITE = (sqlite3.Error, UnicodeDecodeError)
+"""What SQLite raises; the latter where what it reads, or its own words about what is damaged, are no text."""
 
 
 class Ticket(Generic[T]):
@@ -77,7 +80,7 @@ class Database:
             self._connection.execute("PRAGMA foreign_keys = ON")
             self._connection.execute(f"PRAGMA cache_size = -{CACHE >> 10}")
             migrate(self._connection, self.path)
-        except (sqlite3.Error, UnicodeDecodeError) as error:  # the latter: SQLite says what is damaged, in words that are damaged
+        except _OF_SQLITE as error:
             self._connection.close()
             raise self._explain(error) from error
         except BaseException:
@@ -148,7 +151,7 @@ class Database:
             self.commits += 1
             self.durable_commits += durable
         except BaseException as error:
-            failure = self._explain(error) if isinstance(error, sqlite3.Error) else error
+            failure = self._explain(error) if isinstance(error, _OF_SQLITE) else error
             for ticket in batch:
                 ticket.error = ticket.error or failure
             with contextlib.suppress(sqlite3.Error):  # the file was closed under us, or is gone: nothing is left to roll back
@@ -172,9 +175,9 @@ class Database:
                 try:
                     ticket.value = ticket.work(connection)
                 except Exception as refused:
-                    if isinstance(refused, sqlite3.Error) and not isinstance(refused, _OF_ONE_WORK):
+                    if isinstance(refused, sqlite3.Error) and not _of_one_work(refused):
                         raise  # the file itself: a full disk, damage, a lock
-                    ticket.error = self._explain(refused) if isinstance(refused, sqlite3.Error) else refused
+                    ticket.error = self._explain(refused) if isinstance(refused, _OF_SQLITE) else refused
                     break
             else:
                 connection.execute("COMMIT")
@@ -189,7 +192,7 @@ class Database:
         try:
             with self._io:
                 return self._connection.execute(sql, values).fetchall()
-        except (sqlite3.Error, UnicodeDecodeError) as error:
+        except _OF_SQLITE as error:
             raise self._explain(error) from error
 
     def row(self, sql: str, values: Sequence[Any] | dict[str, Any] = ()) -> sqlite3.Row | None:
@@ -222,6 +225,10 @@ class Database:
     def size(self) -> int:
         """Bytes of the file and its log; 0 in memory."""
         return sum(part.stat().st_size for part in parts_of(self.path)[:2] if part.exists()) if self.path != ":memory:" else 0
+
+
+def _of_one_work(error: sqlite3.Error) -> bool:
+    return isinstance(error, _OF_ONE_WORK) or "decode to UTF-8" in str(error)
 
 
 def _use_wal(connection: sqlite3.Connection, patience: float) -> None:

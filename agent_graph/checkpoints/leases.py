@@ -11,7 +11,7 @@ import os
 import sqlite3
 from dataclasses import asdict, replace
 
-from agent_graph.checkpoints.database import Database
+from agent_graph.checkpoints.database import Database, reads_row
 from agent_graph.checkpoints.owners import DEATH, alive, end, is_local, new_owner
 from agent_graph.errors import LeaseLost, RunBusy
 from agent_graph.identity import RunId
@@ -38,7 +38,7 @@ class Leases:
         def work(connection: sqlite3.Connection) -> Fence:
             row = connection.execute("SELECT owner, expires FROM leases WHERE run_id = ?", (run_id,)).fetchone()
             if row is not None and row["owner"] is not None:
-                holder = _read(row["owner"])
+                holder = owner_in(row, run_id)
                 if holder != owner and holder.drive not in self._ended and alive(holder, row["expires"], now):
                     raise RunBusy(_busy(run_id, holder, row["expires"] - now))
             taken = connection.execute(
@@ -76,7 +76,7 @@ class Leases:
         row = self._database.row("SELECT owner, expires FROM leases WHERE run_id = ?", (run_id,))
         if row is None or row["owner"] is None:
             return None
-        owner = _read(row["owner"])
+        owner = owner_in(row, run_id)
         return owner if owner.drive not in self._ended and alive(owner, row["expires"], self._clock.now()) else None
 
     def check(self, lease: Lease) -> None:
@@ -86,7 +86,7 @@ class Leases:
     def driven_by(self, owner: Owner) -> list[RunId]:
         """The runs that the owner's process drives: they all end with it."""
         rows = self._database.rows("SELECT run_id, owner FROM leases WHERE owner IS NOT NULL ORDER BY run_id")
-        return [RunId(row["run_id"]) for row in rows if replace(_read(row["owner"]), drive=owner.drive, since=owner.since) == owner]
+        return [RunId(row["run_id"]) for row in rows if replace(owner_in(row, row["run_id"]), drive=owner.drive, since=owner.since) == owner]
 
     def evict(self, run_id: RunId, seen: Owner) -> bool:
         """End the process that was seen to hold the run, so that the run can be acquired. False: nobody holds it any more.
@@ -97,7 +97,7 @@ class Leases:
         # Read without the write lock: a process may have been stopped while it held that, and is freed of it only by its end.
         row = self._database.row("SELECT owner, expires FROM leases WHERE run_id = ?", (run_id,))
         now = self._clock.now()
-        if row is None or row["owner"] is None or not alive(holder := _read(row["owner"]), row["expires"], now):
+        if row is None or row["owner"] is None or not alive(holder := owner_in(row, run_id), row["expires"], now):
             return False
         if holder != seen:
             raise RunBusy(f"run {run_id} was taken over by {holder} since; nothing was ended: {_look(run_id)}")
@@ -135,7 +135,7 @@ def hold_against(lease: Lease, row: sqlite3.Row | None) -> None:
     """Raises LeaseLost unless the row (``fence``, ``owner``) is the lease's."""
     if row is not None and row["fence"] == lease.fence and row["owner"] is not None:
         return
-    by = _read(row["owner"]) if row is not None and row["fence"] != lease.fence and row["owner"] is not None else "another driver"
+    by = owner_in(row, lease.run_id) if row is not None and row["fence"] != lease.fence and row["owner"] is not None else "another driver"
     raise LeaseLost(f"run {lease.run_id} was taken over by {by}; this one stops without writing. {_look(lease.run_id)}")
 
 
@@ -152,5 +152,7 @@ def _look(run_id: RunId) -> str:
     return f"Look at it with: agent-graph show {run_id}"
 
 
-def _read(text: str) -> Owner:
-    return Owner(**json.loads(text))
+@reads_row("leases")
+def owner_in(row: sqlite3.Row, run_id: RunId) -> Owner:
+    """Who holds the lease."""
+    return Owner(**json.loads(row["owner"]))

@@ -177,7 +177,7 @@ class Ledger:
             status=row["status"],
             attempt=row["attempt"],
             approval_id=row["approval_id"],
-            left=still_runs(row["left_by"], row["deadline"], self._clock.now()),
+            left=still_runs(row, self._clock.now()),
         )
 
     def landed(self, run_id: RunId) -> list[LandedEffect]:
@@ -187,17 +187,7 @@ class Ledger:
                ORDER BY COALESCE(finished, started) DESC, step_id""",
             (run_id,),
         )
-        return [
-            LandedEffect(
-                step_id=row["step_id"],
-                tool=row["tool"],
-                args=value_of(row["args"]) or {},
-                risk=row["risk"],
-                finished=row["finished"] or row["started"] or 0.0,
-                undo=Undo(**value_of(row["undo"])) if row["undo"] else None,
-            )
-            for row in rows
-        ]
+        return [_landed(row) for row in rows]
 
     def open_effects(self, run_id: RunId) -> list[Effect]:
         """Begun, and their outcome is not known."""
@@ -296,12 +286,15 @@ def _check_may_begin(connection: sqlite3.Connection, lease: Lease) -> None:
         raise CancelAsked(f"run {lease.run_id} was cancelled by {row['cancel_by'] or 'somebody'}; the call was not made")
 
 
-def still_runs(left_by: str | None, deadline: float | None, now: float) -> Owner | None:
+def still_runs(row: sqlite3.Row, now: float) -> Owner | None:
     """The process in which a call that was given up still runs. One on another machine, which cannot be asked, is believed for an hour."""
-    if left_by is None:
-        return None
-    owner = Owner(**value_of(left_by))
-    return owner if alive(owner, (deadline or now) + 3600.0, now) else None
+    owner = _left_by(row)
+    return owner if owner is not None and alive(owner, (row["deadline"] or now) + 3600.0, now) else None
+
+
+@reads_row("effects")
+def _left_by(row: sqlite3.Row) -> Owner | None:
+    return Owner(**value_of(row["left_by"])) if row["left_by"] is not None else None
 
 
 def _consume(connection: sqlite3.Connection, approval: RequestId, run_id: RunId, intent: Intent, now: float) -> None:
@@ -321,6 +314,18 @@ def _consume(connection: sqlite3.Connection, approval: RequestId, run_id: RunId,
 @reads_row("effects")
 def _args(row: sqlite3.Row) -> dict[str, Any]:
     return value_of(row["args"]) or {}
+
+
+@reads_row("effects")
+def _landed(row: sqlite3.Row) -> LandedEffect:
+    return LandedEffect(
+        step_id=row["step_id"],
+        tool=row["tool"],
+        args=value_of(row["args"]) or {},
+        risk=row["risk"],
+        finished=row["finished"] or row["started"] or 0.0,
+        undo=Undo(**value_of(row["undo"])) if row["undo"] else None,
+    )
 
 
 @reads_row("effects")

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Sequence
 
+from agent_graph.checkpoints.leases import owner_in
 from agent_graph.checkpoints.owners import alive
 from agent_graph.errors import RunBusy, UnknownRun, UsageError
 from agent_graph.identity import RunId
 from agent_graph.ports import Store
-from agent_graph.records import Owner, RunRecord
+from agent_graph.records import RunRecord
 from agent_graph.state import FINISHED
 
 
@@ -93,7 +93,7 @@ def _refuse_unfinished(runs: Sequence[tuple[str, str]]) -> None:
 
 def _refuse_driven(connection: sqlite3.Connection, run_id: RunId, now: float) -> None:
     row = connection.execute("SELECT owner, expires FROM leases WHERE run_id = ? AND owner IS NOT NULL", (run_id,)).fetchone()
-    if row is not None and alive(owner := Owner(**json.loads(row["owner"])), row["expires"], now):
+    if row is not None and alive(owner := owner_in(row, run_id), row["expires"], now):
         raise RunBusy(f"run {run_id} is still being driven by {owner}; nothing was removed: try again when it is done")
 
 
