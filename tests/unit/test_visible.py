@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import time
 import unicodedata
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.cells import cell_len
 
-from agent_graph.visible import clipped, visible, visible_lines
+from agent_graph.visible import clipped, unseen, visible, visible_lines
 
 
 @pytest.mark.parametrize(
@@ -39,5 +41,59 @@ def test_lines_keep_their_breaks_and_nothing_else() -> None:
     assert visible_lines("a\r\n\tb\x07\nc") == ["a", "    b\\x07", "c"]
 
 
-def test_what_was_cut_off_is_marked() -> None:
-    assert (clipped("abcdef", 4), clipped("abc", 4)) == ("abc…", "abc")
+@pytest.mark.parametrize(
+    ("text", "width", "shown"),
+    [
+        ("abcdefghij", 6, "abc…+7"),
+        ("abc", 4, "abc"),
+        ("abcdef", 4, "a…+5"),
+        ("abcdef", 2, "…"),
+        ("日本語日本語日本語", 8, "日本…+7"),
+        ("a\x1b[31m", 6, "a\\…+7"),
+    ],
+)
+def test_what_was_cut_off_is_counted(text: str, width: int, shown: str) -> None:
+    assert clipped(text, width) == shown
+
+
+@given(st.text(), st.integers(0, 40))
+def test_what_is_clipped_fits_its_columns(text: str, width: int) -> None:
+    assert cell_len(clipped(text, width)) <= width
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("Z" + "\u0301" * 6, "Z" + "\u0301" * 4 + "\\u0301" * 2),
+        ("\u0338all", "\\u0338all"),
+        ('"\u0338', '"\\u0338'),
+        ("a \u20dd", "a \\u20dd"),
+        ("x\ufe0f\ufe01", "x\\ufe0f\\ufe01"),
+        ("❤\ufe0f\ufe0f", "❤\ufe0f\\ufe0f"),
+    ],
+)
+def test_a_mark_is_shown_on_a_letter_only_and_a_flood_of_them_nowhere(text: str, shown: str) -> None:
+    assert visible(text) == shown
+
+
+@pytest.mark.parametrize("space", ["\u1680", "\u2003", "\u200a", "\u205f"])
+def test_a_space_of_no_ordinary_width_is_written_out(space: str) -> None:
+    assert visible(f"a{space}b") == f"a\\u{ord(space):04x}b"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["नमस्ते दुनिया", "สวัสดีครับ", "שָׁלוֹם", "བཀྲ་ཤིས་བདེ་ལེགས", "Tiếng Việt", "é", "⚠️ ok", "12\u202f000\u00a0€", "日本　語"],
+)
+def test_what_people_write_stays_as_it_is(text: str) -> None:
+    assert visible(text) == text
+
+
+def test_what_is_not_seen_is_named_once() -> None:
+    assert unseen("a\u200bb\u200b\x1bc\nd⚠️") == ["\u200b", "\x1b"]
+
+
+def test_a_long_text_is_made_visible_in_no_time() -> None:
+    began = time.monotonic()
+    visible("привет e\u0301 " * 100_000)
+    assert time.monotonic() - began < 5

@@ -1,0 +1,316 @@
+"""Letters that pass for others: ``pаypal.com`` with a Cyrillic а is another host, and no eye sees it.
+
+The rule follows Unicode's TR39. A *word* is a run of letters and digits. An *address* is what leads somewhere: a URL, an e-mail address, a
+host, a path, a file name, and each name (of a tool, an argument, a key). Told are
+
+* in an address: a word that mixes scripts and holds a letter that passes for one of ASCII; a word of foreign letters that all pass for ASCII,
+  where the rest of the address is ASCII; letters of scripts that nobody writes in today; other forms of ASCII letters (``ｐａｙ``), and
+  dots, slashes and the like between ASCII letters that only look so;
+* anywhere: a word that mixes Latin with another script and is meant to be read as one of both, and a number of two kinds of digits.
+
+Words of one script are not told, whatever the script: prose in Russian, Greek or Japanese is as good as in English. Latin beside Chinese,
+Japanese and Korean is how those are written. What looks alike inside of ASCII (``paypa1``, ``rn`` for ``m``) is told of tool names only: two of one agent may not be
+so alike.
+
+The letters are listed here rather than taken from a library: those that exist are either large and compiled, or no longer kept.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+
+from agent_graph.visible import clipped, is_seen, unseen, visible
+
+MOST_TOLD = 3
+"""Characters of one word, and words of one text, that are spelled out; of more, the number is said."""
+
+MOST_WORD = 80
+"""Columns of a word that is told."""
+
+_AS: Mapping[str, str] = {
+    "a": "ɑαа⍺", "b": "ƄЬᏏ", "c": "ϲсᴄⲥ", "d": "ԁᏧ", "e": "еҽ℮", "f": "ẝք", "g": "ɡɢցԍ", "h": "һհᏂ", "i": "ıɩιіӏᎥ", "j": "јϳ", "k": "κкᴋ",
+    "l": "ǀӀ", "m": "мᴍ", "n": "ոռ", "o": "οσоօᴏⲟଠ", "p": "ρрⲣ", "q": "ԛգզ", "r": "гᴦⲅ", "s": "ѕꜱ", "t": "тτᴛ", "u": "υսᴜʋ", "v": "νѵᴠ",
+    "w": "ѡԝաᴡɯ", "x": "хⅹ᙮", "y": "уүγყʏ", "z": "ᴢ",
+    "A": "ΑАᎪᗅꓮ", "B": "ΒВᏴꓐ", "C": "ϹСᏟⲤꓚ", "D": "Ꭰᗞꓓᗪ", "E": "ΕЕᎬꓰ", "F": "Ϝꓝᖴ", "G": "ԌᏀꓖ", "H": "ΗНᎻⲎꓧ", "I": "ΙІⲒꓲ", "J": "ЈᎫꓙͿ",
+    "K": "ΚКᏦⲔꓗ", "L": "ᏞᒪꓡⳐ", "M": "ΜМᎷϺⲘꓟ", "N": "ΝⲚꓠ", "O": "ΟОՕⲞꓳ", "P": "ΡРᏢⲢꓑ", "Q": "ԚႭ", "R": "ᎡᏒᖇꓣ", "S": "ЅՏᏕꓢ",
+    "T": "ΤТᎢⲦꓔ", "U": "ՍᑌꓴԱ", "V": "ѴᏙᐯꓦ", "W": "ԜᎳꓪ", "X": "ΧХⲬꓫ", "Y": "ΥУҮᎩⲨꓬ", "Z": "ΖᏃꓜ",
+    "3": "ЗӠȜƷ", "6": "б", "8": "ȣȢ", "2": "Ƨ", "5": "Ƽ",
+}  # fmt: skip
+"""By ASCII character, what passes for it. Other forms of ASCII itself (``ｐ``, ``𝐩``, ``ⅼ``) are known by their NFKC."""
+
+LETTERS: Mapping[str, str] = {each: ascii_ for ascii_, others in _AS.items() for each in others}
+
+MARKS: Mapping[str, str] = {
+    **dict.fromkeys("․。．｡ꓸ", "."), **dict.fromkeys("⁄∕⧸／╱ノ丿〳", "/"), **dict.fromkeys("：∶꞉ː։", ":"), **dict.fromkeys("＠", "@"),
+    **dict.fromkeys("？ʔ", "?"), **dict.fromkeys("＃", "#"), **dict.fromkeys("＼∖⧵", "\\"), **dict.fromkeys("＆", "&"), **dict.fromkeys("＝", "="),
+}  # fmt: skip
+"""What passes for the marks that part an address."""
+
+HYPHENS: Mapping[str, str] = dict.fromkeys("‐‑‒–−－⁃", "-")
+"""Ordinary in file names and titles, never in a host."""
+
+_EAST = frozenset({"LATIN", "CJK", "HIRAGANA", "KATAKANA", "BOPOMOFO", "HANGUL"})
+"""Written together every day."""
+
+_WRITTEN = frozenset({
+    "ARABIC", "ARMENIAN", "BENGALI", "BOPOMOFO", "CJK", "CYRILLIC", "DEVANAGARI", "ETHIOPIC", "GEORGIAN", "GREEK", "GUJARATI",
+    "GURMUKHI", "HANGUL", "HEBREW", "HIRAGANA", "KANNADA", "KATAKANA", "KHMER", "LAO", "LATIN", "MALAYALAM", "MONGOLIAN",
+    "MYANMAR", "ORIYA", "SINHALA", "TAMIL", "TELUGU", "THAANA", "THAI", "TIBETAN",
+})  # fmt: skip
+"""Scripts in everyday use, by the first word of their letters' names (TR31, table 5)."""
+
+_WORD = re.compile(r"[^\W_]+")
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,30}://")
+_DOTTED = re.compile(r"[^\s/@]+[.․。．｡][A-Za-z][A-Za-z0-9-]{1,23}(?=$|[/:?#&=])")
+_PATH = re.compile(r"^(?:/|~/|\.{1,2}/|[A-Za-z]:\\|\\\\)")
+_AROUND = "«»„“”‚‘’\"'()[]{}<>,;!?…。、，！？：；.:*`|"
+
+
+@dataclass(frozen=True, slots=True)
+class Lookalike:
+    """A word that a person may read as another one."""
+
+    word: str
+    """As it stands there."""
+    reads: str
+    """As it may be read; the same where no letter is known that it passes for."""
+    characters: tuple[str, ...]
+    """What is not what it seems."""
+    host: str = ""
+    """Of a host: the name that is really asked for."""
+
+    def __str__(self) -> str:
+        word, reads = clipped(self.word, MOST_WORD), clipped(self.reads, MOST_WORD)
+        read = f"“{word}” is not “{reads}”" if reads != word else f"“{word}” mixes scripts"
+        more = len(self.characters) - MOST_TOLD
+        spelled = ", ".join(map(spell, self.characters[:MOST_TOLD])) + (f" and {more} more" if more > 0 else "")
+        return f"{read}: {spelled}" + (f"; the host is {self.host}" if self.host else "")
+
+
+def spell(character: str) -> str:
+    """``‹а› is U+0430 CYRILLIC SMALL LETTER A``."""
+    return f"‹{visible(character)}› is {code_point(character)}"
+
+
+def code_point(character: str) -> str:
+    return f"U+{ord(character):04X} {unicodedata.name(character, '(without a name)')}"
+
+
+def lookalikes(text: str, *, name: bool = False) -> list[Lookalike]:
+    """The words of a text that may be read as others. ``name``: the text is one name, and is judged as an address is."""
+    if text.isascii():
+        return []
+    found: dict[str, Lookalike] = {}
+    for chunk in [text] if name else text.split():
+        if not chunk.isascii():
+            for one in _of_address(chunk.strip(_AROUND), name=name) if name or _is_address(chunk.strip(_AROUND)) else _of_prose(chunk):
+                found.setdefault(one.word, one)
+    return list(found.values())
+
+
+def remarks(text: str, *, name: bool = False) -> list[str]:
+    """What a person should know about a text that is not seen by looking at it: look-alikes, and characters that are drawn as nothing."""
+    if text.isascii() and text.isprintable():
+        return []
+    found = lookalikes(text, name=name)
+    said = [str(one) for one in found[:MOST_TOLD]]
+    if len(found) > MOST_TOLD:
+        said.append(f"{len(found) - MOST_TOLD} more words of it may be read as others")
+    hidden = not_seen(text)
+    return [*said, hidden] if hidden else said
+
+
+def not_seen(text: str) -> str:
+    """Which characters of the text no eye would see, or a terminal would obey; empty when there are none."""
+    found = unseen(text)
+    more = f" and {len(found) - MOST_TOLD} more" if len(found) > MOST_TOLD else ""
+    return f"it holds what is not seen or would be obeyed: {', '.join(map(_unseen_name, found[:MOST_TOLD]))}{more}" if found else ""
+
+
+def told(text: object, *, name: bool = False) -> str:
+    """One visible line, with what is to be known of its look-alikes behind it, in brackets."""
+    said = str(text)
+    found = lookalikes(said, name=name)
+    more = f"; and {len(found) - MOST_TOLD} more" if len(found) > MOST_TOLD else ""
+    return f"{visible(said)} [{'; '.join(map(str, found[:MOST_TOLD]))}{more}]" if found else visible(said)
+
+
+def skeleton(name: str) -> str:
+    """The same for all names that an eye may take for one another: by form, case, invisible characters, and letters that look alike."""
+    plain = unicodedata.normalize("NFKC", "".join(_ascii(each) for each in unicodedata.normalize("NFKC", name) if is_seen(each)))
+    folded = "".join(_ascii(each) for each in plain.strip().casefold())
+    for seen, read in (("rn", "m"), ("vv", "w"), ("1", "l"), ("0", "o"), ("|", "l")):
+        folded = folded.replace(seen, read)
+    return folded.replace("i", "l")  # a capital I is an l
+
+
+def resembles(name: str, known: Iterable[str]) -> str | None:
+    """Says which of the known names an unknown one may be taken for, and by which characters; None when there is none."""
+    wanted = skeleton(name)
+    alike = next((each for each in known if each != name and skeleton(each) == wanted), None)
+    if alike is None:
+        return None
+    foreign = [each for each in dict.fromkeys(name) if each not in alike and not each.isascii()]
+    if foreign:
+        more = f" and {len(foreign) - MOST_TOLD} more" if len(foreign) > MOST_TOLD else ""
+        return f"it looks like {visible(alike)!r}, but {', '.join(map(spell, foreign[:MOST_TOLD]))}{more}"
+    if name.casefold() == alike.casefold():
+        return f"there is {visible(alike)!r}; upper and lower case count"
+    return f"it looks like {visible(alike)!r}, and is not that"
+
+
+# ── addresses ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def addresses(text: str) -> list[str]:
+    """What of a text leads somewhere: hosts of URLs and e-mail addresses, each once, as they stand there."""
+    found = (host or mail for host, mail in _LEADS.findall(text))
+    return list(dict.fromkeys(each.rstrip(".") for each in found))
+
+
+_LEADS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,30}://([^\s/?#\"'<>\\]{1,255})|([^\s@<>\"'(),;:]{1,64}@[^\s@<>\"'(),;:/]{1,255})")
+
+
+def _is_address(chunk: str) -> bool:
+    return bool("@" in chunk or "＠" in chunk or _PATH.match(chunk) or _SCHEME.search(chunk) or _DOTTED.search(chunk))
+
+
+def _of_address(chunk: str, *, name: bool) -> Iterator[Lookalike]:
+    scheme = _SCHEME.search(chunk)
+    rest = chunk[scheme.end() :] if scheme else chunk
+    leads = bool(scheme) or "@" in rest or "＠" in rest
+    host = re.split(r"[/?#\\]", rest, maxsplit=1)[0].rpartition("@")[2] if leads else ""
+    strict = name or leads
+    odd: list[str] = []
+    reads = list(rest)
+    some_ascii = name or any(each.isascii() and each.isalpha() for each in (host or rest))
+    for match in _WORD.finditer(rest):
+        for place in _odd_letters(match.group(), strict=strict, whole=some_ascii):
+            odd.append(rest[match.start() + place])
+            reads[match.start() + place] = _ascii(odd[-1])
+    start = rest.find(host) if host else 0
+    for place, each in enumerate(rest):
+        inside = start <= place < start + len(host)
+        plain = MARKS.get(each) or (HYPHENS.get(each) if name or inside else None)
+        if plain is not None and 0 < place < len(rest) - 1 and _plain(rest[place - 1]) and _plain(rest[place + 1]):
+            odd.append(each)
+            reads[place] = plain
+    if odd:
+        asked = _punycode(host) if any(each in host for each in odd) else ""
+        yield Lookalike(
+            word=rest if not host or not asked else host,
+            reads="".join(reads) if not asked else "".join(reads[start : start + len(host)]),
+            characters=tuple(dict.fromkeys(odd)),
+            host=asked,
+        )
+
+
+def _odd_letters(word: str, *, strict: bool, whole: bool) -> list[int]:
+    """The places in a word of an address where a letter is not what it seems. ``whole``: a word may not pass for ASCII as a whole."""
+    if word.isascii():
+        return []
+    scripts = {script for each in word if (script := script_of(each))}
+    alike = [place for place, each in enumerate(word) if each in LETTERS and (script_of(each) != "LATIN" or (strict or each != "ı"))]
+    other_forms = [place for place, each in enumerate(word) if not each.isascii() and each not in LETTERS and _form_of_ascii(each)]
+    unwritten = [place for place, each in enumerate(word) if (script := script_of(each)) and script not in _WRITTEN]
+    mixed = len(scripts) > 1 and not scripts <= _EAST
+    passes = whole and "LATIN" not in scripts and all(_ascii(each).isascii() for each in word)
+    latin = [place for place in alike if script_of(word[place]) == "LATIN"]
+    return sorted({*(alike if mixed or passes else latin), *other_forms, *unwritten, *_other_digits(word)})
+
+
+# ── prose ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _of_prose(chunk: str) -> Iterator[Lookalike]:
+    for match in _WORD.finditer(chunk):
+        word = match.group()
+        places = [] if word.isascii() else _mixed_up(word) or _other_digits(word)
+        if places:
+            reads = "".join(_ascii(each) if place in places else each for place, each in enumerate(word))
+            yield Lookalike(word=word, reads=reads, characters=tuple(dict.fromkeys(word[place] for place in places)))
+
+
+def _mixed_up(word: str) -> list[int]:
+    """A word of two scripts that is meant to be read as one: every letter of the one passes for one of the other."""
+    scripts = {script for each in word if (script := script_of(each))}
+    if "LATIN" not in scripts or scripts <= _EAST or len(word) < 4:
+        return []  # short ones are formulas and units
+    foreign = [place for place, each in enumerate(word) if script_of(each) not in (None, "LATIN")]
+    latin = [place for place, each in enumerate(word) if script_of(each) == "LATIN"]
+    if all(script_of(word[place]) not in _WRITTEN for place in foreign):
+        return foreign
+    if _ending(word, latin, foreign):
+        return []
+    if all(word[place] in LETTERS for place in foreign):
+        return foreign
+    passing = {LETTERS[each] for each in LETTERS if script_of(each) == script_of(word[foreign[0]])}
+    return latin if all(word[place] in passing for place in latin) else []
+
+
+def _ending(word: str, latin: list[int], foreign: list[int]) -> bool:
+    """``SMSки``: an abbreviation with an ending of the language around it."""
+    return max(latin) < min(foreign) and word[: min(foreign)].isupper() and word[min(foreign) :].islower()
+
+
+def _other_digits(word: str) -> list[int]:
+    """Where a number goes on in digits of another script: ``1٠0``."""
+    zeros = {ord(each) - int(unicodedata.decimal(each)) for each in word if each.isdecimal()}
+    return [place for place, each in enumerate(word) if each.isdecimal() and not each.isascii()] if len(zeros) > 1 else []
+
+
+# ── characters ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@cache
+def script_of(character: str) -> str | None:
+    """``CYRILLIC``; None for what all scripts share, such as digits and signs."""
+    if not character.isalpha():
+        return None
+    if character.isascii():
+        return "LATIN"
+    plain = unicodedata.normalize("NFKC", character)[:1] or character
+    first = unicodedata.name(plain if plain.isalpha() else character, "").partition(" ")[0]
+    return None if first in ("MODIFIER", "FEMININE", "MASCULINE", "MICRO", "KATAKANA-HIRAGANA", "IDEOGRAPHIC", "") else first
+
+
+@cache
+def _ascii(character: str) -> str:
+    """What it passes for, where that is known; else itself."""
+    known = LETTERS.get(character) or MARKS.get(character) or HYPHENS.get(character)
+    if known is not None or character.isascii():
+        return known or character
+    plain = unicodedata.normalize("NFKC", character)
+    if plain.isdecimal():
+        return str(unicodedata.decimal(plain))
+    return plain if plain.isascii() else LETTERS.get(plain, character)
+
+
+@cache
+def _form_of_ascii(character: str) -> bool:
+    """A letter or digit of ASCII in another dress: ``ｐ``, ``𝐩``, ``ⅼ``."""
+    plain = unicodedata.normalize("NFKC", character)
+    return (
+        plain != character and plain.isascii() and plain.isalnum() and unicodedata.category(character)[0] in "LN" and character not in "ªº"
+    )
+
+
+def _plain(character: str) -> bool:
+    return character.isascii() and character.isalnum()
+
+
+def _punycode(host: str) -> str:
+    """The name that a resolver is asked for; empty when it cannot be one."""
+    try:
+        asked = host.partition(":")[0].encode("idna").decode()
+    except UnicodeError:
+        return ""
+    return "" if "@" in asked else asked
+
+
+def _unseen_name(character: str) -> str:
+    return code_point(character) if unicodedata.name(character, "") else f"U+{ord(character):04X}"
