@@ -10,11 +10,9 @@ import json
 import sqlite3
 from collections.abc import Mapping
 from datetime import datetime
-from functools import cache
 
-from pydantic import TypeAdapter
-
-from agent_graph.checkpoints.database import Database, reads_row
+from agent_graph.checkpoints.agreement import decision_in, request_in
+from agent_graph.checkpoints.database import Database
 from agent_graph.checkpoints.leases import check_fence
 from agent_graph.checkpoints.ledger import still_runs
 from agent_graph.errors import DecisionConflict, InvalidDecision, NothingPending, StoreError
@@ -22,12 +20,6 @@ from agent_graph.identity import Digest, RequestId, RunId, new_id
 from agent_graph.ports import Clock
 from agent_graph.records import ApprovalRecord, Lease
 from agent_graph.verdicts import Call, Decision, Request
-
-
-@cache
-def _decision() -> TypeAdapter[Decision]:
-    return TypeAdapter(Decision)
-
 
 _OPEN = "decided IS NULL AND closed IS NULL AND (expires IS NULL OR expires > :now)"
 
@@ -51,7 +43,7 @@ class Approvals:
                 {"run": request.run_id, "digest": request.digest, "kind": request.kind, "now": now},
             ).fetchone()
             if there is not None:
-                return _request(there)
+                return request_in(there)
             connection.execute(
                 "INSERT INTO approvals (id, run_id, kind, digest, step_id, plan_version, request, asked, expires) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
@@ -76,7 +68,7 @@ class Approvals:
             f"SELECT * FROM approvals WHERE run_id = :run AND {_OPEN} ORDER BY asked, id",
             {"run": run_id, "now": self._clock.now()},
         )
-        return [self._with_what_still_runs(_request(row)) for row in rows]
+        return [self._with_what_still_runs(request_in(row)) for row in rows]
 
     def _with_what_still_runs(self, request: Request) -> Request:
         if request.kind != "in_doubt" or request.idempotency_key is None:
@@ -120,7 +112,7 @@ class Approvals:
                 row = connection.execute("SELECT * FROM approvals WHERE id = ? AND run_id = ?", (request_id, run_id)).fetchone()
                 _may_be_decided(row, request_id, now)
                 if decision.type == "resolve" and decision.outcome == "absent":
-                    _refuse_absent_while_it_runs(connection, _request(row), now)
+                    _refuse_absent_while_it_runs(connection, request_in(row), now)
                 connection.execute(
                     "UPDATE approvals SET verdict = ?, decision = ?, by = ?, decided = ? WHERE id = ?",
                     (decision.type, decision.model_dump_json(exclude_defaults=False), decision.by or by, now, request_id),
@@ -160,7 +152,8 @@ class Approvals:
             given = connection.execute("SELECT * FROM approvals WHERE id = ?", (request_id,)).fetchone()
             if (grants or approved_plan) and (given["run_id"] != lease.run_id or given["verdict"] not in ("approve", "edit")):
                 raise StoreError(f"request {request_id} was not approved in run {lease.run_id}; it grants nothing")
-            shown = _request(given)
+            decision_in(given)
+            shown = request_in(given)
             granted = [
                 shown.model_copy(
                     update={
@@ -210,11 +203,11 @@ class Approvals:
     def grant(self, run_id: RunId, digest: Digest) -> RequestId | None:
         """An unused, unexpired yes to exactly this call."""
         row = self._database.row(
-            """SELECT id FROM approvals WHERE run_id = :run AND digest = :digest AND kind = 'step' AND verdict = 'approve'
+            """SELECT * FROM approvals WHERE run_id = :run AND digest = :digest AND kind = 'step' AND verdict = 'approve'
                AND consumed_by IS NULL AND closed IS NULL AND (expires IS NULL OR expires > :now) ORDER BY decided LIMIT 1""",
             {"run": run_id, "digest": digest, "now": self._clock.now()},
         )
-        return None if row is None else RequestId(row["id"])
+        return None if row is None else RequestId(_record(row).request.id)
 
     def decision(self, run_id: RunId, digest: Digest, kind: str) -> ApprovalRecord | None:
         """The newest request for this digest that was decided."""
@@ -257,7 +250,7 @@ class Approvals:
         def work(connection: sqlite3.Connection) -> None:
             check_fence(connection, lease)
             row = connection.execute("SELECT * FROM approvals WHERE id = ?", (request_id,)).fetchone()
-            request = _request(row).model_copy(update={"problem": problem})
+            request = request_in(row).model_copy(update={"problem": problem})
             connection.execute(
                 "UPDATE approvals SET request = ? WHERE id = ?", (request.model_dump_json(exclude_defaults=True), request_id)
             )
@@ -291,16 +284,10 @@ def _refuse_absent_while_it_runs(connection: sqlite3.Connection, request: Reques
         )
 
 
-@reads_row("approvals")
-def _request(row: sqlite3.Row) -> Request:
-    return Request.model_validate_json(row["request"])
-
-
-@reads_row("approvals")
 def _record(row: sqlite3.Row) -> ApprovalRecord:
     return ApprovalRecord(
-        request=Request.model_validate_json(row["request"]),
-        decision=_decision().validate_json(row["decision"]) if row["decision"] else None,
+        request=request_in(row),
+        decision=decision_in(row),
         by=row["by"],
         decided=row["decided"],
         consumed_by=row["consumed_by"],

@@ -86,7 +86,9 @@ class Leases:
     def driven_by(self, owner: Owner) -> list[RunId]:
         """The runs that the owner's process drives: they all end with it."""
         rows = self._database.rows("SELECT run_id, owner FROM leases WHERE owner IS NOT NULL ORDER BY run_id")
-        return [RunId(row["run_id"]) for row in rows if replace(owner_in(row, row["run_id"]), drive=owner.drive, since=owner.since) == owner]
+        return [
+            RunId(row["run_id"]) for row in rows if replace(owner_in(row, row["run_id"]), drive=owner.drive, since=owner.since) == owner
+        ]
 
     def evict(self, run_id: RunId, seen: Owner) -> bool:
         """End the process that was seen to hold the run, so that the run can be acquired. False: nobody holds it any more.

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
+from agent_graph.checkpoints.agreement import refuse_other_call, sent
 from agent_graph.checkpoints.database import Database, reads_row
 from agent_graph.checkpoints.leases import HELD, check_fence, hold_against
 from agent_graph.checkpoints.owners import alive
@@ -168,7 +169,7 @@ class Ledger:
             step_id=row["step_id"],
             plan_version=row["plan_version"],
             tool=row["tool"] or "",
-            args=_args(row),
+            args=sent(row),
             risk=row["risk"],
             recovery=row["recovery"],
             started=row["started"] or 0.0,
@@ -298,22 +299,22 @@ def _left_by(row: sqlite3.Row) -> Owner | None:
 
 
 def _consume(connection: sqlite3.Connection, approval: RequestId, run_id: RunId, intent: Intent, now: float) -> None:
-    """``execute`` found the approval by the digest of the call; here it is held once more against what is about to be called."""
+    """``execute`` found the approval by the digest of the call; here it is held once more against what is about to be called.
+
+    Whose yes has begun the very effect before has used it, whatever the row of the yes says.
+    """
     used = connection.execute(
         """UPDATE approvals SET consumed_by = :key
            WHERE id = :id AND run_id = :run AND kind = 'step' AND step_id = :step AND json_extract(request, '$.tool') = :tool
-           AND verdict = 'approve' AND consumed_by IS NULL AND closed IS NULL AND (expires IS NULL OR expires > :now)""",
+           AND verdict = 'approve' AND consumed_by IS NULL AND closed IS NULL AND (expires IS NULL OR expires > :now)
+           AND NOT EXISTS (SELECT 1 FROM effects WHERE key = :key AND approval_id = :id) RETURNING *""",
         {"id": approval, "run": run_id, "step": intent.step_id, "tool": intent.tool, "key": intent.key, "now": now},
-    ).rowcount
-    if used != 1:
+    ).fetchone()
+    if used is None:
         raise ApprovalMissing(
             f"approval {approval} was used, revoked, has expired or is for another call; the call was not made and is asked again"
         )
-
-
-@reads_row("effects")
-def _args(row: sqlite3.Row) -> dict[str, Any]:
-    return value_of(row["args"]) or {}
+    refuse_other_call(used, intent.tool, intent.args)
 
 
 @reads_row("effects")
@@ -321,7 +322,7 @@ def _landed(row: sqlite3.Row) -> LandedEffect:
     return LandedEffect(
         step_id=row["step_id"],
         tool=row["tool"],
-        args=value_of(row["args"]) or {},
+        args=sent(row),
         risk=row["risk"],
         finished=row["finished"] or row["started"] or 0.0,
         undo=Undo(**value_of(row["undo"])) if row["undo"] else None,
