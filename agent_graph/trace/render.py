@@ -86,6 +86,12 @@ class Remark(str):
     __slots__ = ()
 
 
+class LeftOut(Remark):
+    """How much is not shown, and how to see it."""
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bound:
     """How much of a value is shown. Of a longer one its beginning and its end, how much is between them, and what leads somewhere in there."""
@@ -144,24 +150,35 @@ def _entry(head: str, item: Any, indent: str, bound: Bound | None) -> Iterator[s
         yield f"{head} {_scalar(item)}"
 
 
+def text_lines(text: str, bound: Bound | None) -> Iterator[str]:
+    """A text as it reads, line by line; of a long one its beginning, what is said of the rest, and its end."""
+    if bound is None or not _is_long(text, bound):
+        yield from visible_lines(text)
+        return
+    begin, end = _ends(text, bound)
+    hidden = text[begin:end]
+    yield from visible_lines(text[:begin])
+    yield LeftOut(
+        f"┆ {len(hidden):,} characters are not shown here, {hidden.count(LINE):,} line breaks among them; all of it: {bound.everything}; "
+        f"SHA-256 of the whole text: {sha256(text)}"
+    )
+    yield from (Remark(f"┆ in what is not shown: {each}") for each in _hidden(hidden))
+    yield from visible_lines(text[end:])
+
+
 def _text(head: str, text: str, indent: str, bound: Bound | None) -> Iterator[str]:
-    count = text.count("\n") + 1
-    if bound is not None and (len(text) > bound.characters or count > bound.lines):
-        begin, end = _ends(text, bound)
-        yield f"{head} ({count:,} line{'s' if count != 1 else ''}, {len(text):,} characters)"
-        yield from (f"{indent}  │ {line}" for line in visible_lines(text[:begin]))
-        hidden = text[begin:end]
-        yield Remark(
-            f"{indent}  ┆ {len(hidden):,} characters are not shown here, {hidden.count(LINE):,} line breaks among them; "
-            f"all of it: {bound.everything}; SHA-256 of the whole text: {sha256(text)}"
-        )
-        yield from (Remark(f"{indent}  ┆ in what is not shown: {each}") for each in _hidden(hidden))
-        yield from (f"{indent}  │ {line}" for line in visible_lines(text[end:]))
-    elif count > 1:
-        yield f"{head} ({count} lines)"
-        yield from (f"{indent}  │ {line}" for line in visible_lines(text))
-    else:
+    long = bound is not None and _is_long(text, bound)
+    if not long and LINE not in text:
         yield f"{head} {_scalar(text)}"
+        return
+    count = text.count(LINE) + 1
+    yield f"{head} ({count:,} line{'s' if count != 1 else ''}{f', {len(text):,} characters' if long else ''})"
+    for line in text_lines(text, bound):
+        yield type(line)(f"{indent}  {line}") if isinstance(line, Remark) else f"{indent}  │ {line}"
+
+
+def _is_long(text: str, bound: Bound) -> bool:
+    return len(text) > bound.characters or text.count(LINE) >= bound.lines
 
 
 def _ends(text: str, bound: Bound) -> tuple[int, int]:
@@ -205,7 +222,7 @@ def _shortened(lines: Iterable[str], most: int, indent: str, bound: Bound, value
             else:
                 hidden, characters = hidden + 1, characters + len(dropped.strip())
     if hidden:
-        yield Remark(
+        yield LeftOut(
             f"{indent}┆ {hidden:,} lines of {characters:,} characters are not shown here; all of it: {bound.everything}; "
             f"digest of the whole: {digest(value)}"
         )
