@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from rich.cells import cell_len, set_cell_size
 from rich.panel import Panel
 from rich.text import Text
 
 from agent_graph.checkpoints.place import DEFAULT_PATH
-from agent_graph.cli.output import Out
+from agent_graph.cli.output import Out, folded
 from agent_graph.cli.program import command
 from agent_graph.lookalikes import lookalikes, told
 from agent_graph.plan import Plan, Risk, Step
@@ -22,9 +21,6 @@ from agent_graph.visible import clipped, visible
 
 MOST_STEPS = 40
 """Steps of a plan that a card lists; calls that a yes covers are always listed in full."""
-
-LABEL = 9
-"""Columns of what stands before a fact."""
 
 RISK_STYLES: dict[Risk, str] = {"read_only": "green", "write": "yellow"}
 """All others are red."""
@@ -50,24 +46,6 @@ def show_card(out: Out, run: Run, request: Request, more: int, store: str | Path
     for text, _ in lines:
         for part in folded(text, out.columns) if out.columns else (text,):
             out.say(part)
-
-
-def folded(line: str, width: int) -> Iterator[str]:
-    """The line in parts that fit. Each further part stands behind a bar: a long text must not pass for a line of the card."""
-    indent = len(line) - len(line.lstrip(" │"))
-    bar = " " * min(max(indent, LABEL), width // 2) + "┆ "
-    head = ""
-    while cell_len(head + line) > width:
-        room = max(1, width - cell_len(head))
-        part = set_cell_size(line, room).rstrip(" ") if cell_len(line[:room]) > room else line[:room]
-        part = line[: max(1, len(part))]
-        at_space = part.rfind(" ") + 1
-        if at_space > len(part) // 2 and part[:at_space].strip(" │"):
-            part = part[:at_space]
-        yield head + part
-        line, head = line[len(part) :], bar
-    if line or not head:
-        yield head + line
 
 
 def title(request: Request) -> str:

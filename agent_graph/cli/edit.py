@@ -16,8 +16,9 @@ from pydantic import ValidationError
 from agent_graph.cli.output import dumped
 from agent_graph.documents import Document, describe, describe_path
 from agent_graph.errors import InvalidDocument
+from agent_graph.lookalikes import lookalikes
 from agent_graph.plan import Plan
-from agent_graph.visible import visible
+from agent_graph.visible import unseen, visible
 
 
 class _Dumper(yaml.SafeDumper):
@@ -34,11 +35,12 @@ def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
 _Dumper.add_representer(str, _text)
 
 
-def as_document(value: Any) -> tuple[str, str]:
-    """The value as text to edit and the ending of its file: YAML, or JSON where YAML would not give the same value back."""
+def as_document(value: Any, *, as_json: bool = False) -> tuple[str, str]:
+    """The value as text to edit and the ending of its file: YAML, or JSON where YAML would not give the same value back, or would hold
+    what an editor does not show or a terminal obeys. In JSON that stands there as an escape."""
     try:
         text = yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
-        if Document(text, "edit.yaml").value == value:
+        if not (as_json or unseen(text)) and Document(text, "edit.yaml").value == value:
             return text, ".yaml"
     except (InvalidDocument, yaml.YAMLError, UnicodeError):
         pass
@@ -87,8 +89,13 @@ def as_plan(value: dict[str, Any]) -> Plan:
 
 
 def difference(before: Any, after: Any) -> list[tuple[str, str]]:
-    """What was changed, as lines with a style; empty when nothing was."""
-    old, new = (as_document(value)[0].splitlines() for value in (before, after))
+    """What was changed, as lines with a style; empty when nothing was. Look-alikes in what is new are told."""
+    documents = [as_document(value) for value in (before, after)]
+    if len({ending for _, ending in documents}) > 1:
+        documents = [as_document(value, as_json=True) for value in (before, after)]
+    old, new = (text.rstrip("\n").split("\n") for text, _ in documents)
     found = list(difflib.unified_diff(old, new, "shown", "edited", n=2, lineterm=""))
     styles = {"+": "green", "-": "red", "@": "cyan"}
-    return [(visible(line.expandtabs(4)), "bold" if line.startswith(("---", "+++")) else styles.get(line[:1], "")) for line in found]
+    lines = [(visible(line.expandtabs(4)), "bold" if line.startswith(("---", "+++")) else styles.get(line[:1], "")) for line in found]
+    odd = dict.fromkeys(str(each) for line in found if line.startswith("+") for each in lookalikes(line[1:]))
+    return [*lines, *((f"! {each}", "bold red") for each in odd)]

@@ -13,13 +13,18 @@ from typing import Any
 
 import typer
 from pydantic import BaseModel
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console as RichConsole
 from rich.text import Text
 
-from agent_graph.visible import visible_lines
+from agent_graph.cli.program import program
+from agent_graph.visible import columns, is_seen, visible_lines
 
 WIDEST = 120
 """Columns beyond which a line is no longer easy to read."""
+
+LABEL = 9
+"""Columns of what stands before a fact."""
 
 
 STYLES: dict[str, str] = {
@@ -88,8 +93,12 @@ class Out:
         return (sys.stdout.encoding or "").lower().replace("-", "").startswith("utf")
 
     def say(self, text: str = "", style: str = "") -> None:
-        """Our own words and what is visible already. Long lines are left to the terminal, so that they can be copied."""
-        self.console.print(Text(text, style=style), soft_wrap=True)
+        """Our own words and what is visible already. On a terminal, a line that is longer than the screen goes on behind a bar: the rest of
+        a text from outside must not pass for a line of ours. A line that is a command stays whole, so that it can be copied."""
+        width = self.columns
+        whole = width is None or columns(text) <= width or text.lstrip().startswith(program())
+        for part in (text,) if whole else folded(text, width or WIDEST):
+            self.console.print(Text(part, style=style), soft_wrap=True)
 
     def text(self, text: object, style: str = "") -> None:
         """Text of several lines that came from outside."""
@@ -102,9 +111,33 @@ class Out:
 
 
 def dumped(value: Any) -> str:
-    """JSON that any reader takes: indented, and without a lone surrogate that could not be encoded."""
+    """JSON that any reader takes, and that may be looked at on a terminal: indented, and what would be obeyed or not be seen stands there as
+    an escape, which a reader turns back into what it was."""
     plain = value.model_dump(mode="json") if isinstance(value, BaseModel) else value
-    return json.dumps(plain, indent=2, ensure_ascii=False, default=str).encode("utf-8", "backslashreplace").decode("utf-8")
+    text = json.dumps(plain, indent=2, ensure_ascii=False, default=str)
+    if text.isascii() and "\x7f" not in text:
+        return text
+    return text.translate(
+        {ord(each): json.dumps(each)[1:-1] if each != "\x7f" else "\\u007f" for each in set(text) - {"\n"} if not is_seen(each)}
+    )
+
+
+def folded(line: str, width: int) -> Iterator[str]:
+    """The line in parts that fit. Each further part stands behind a bar: a long text must not pass for a line of ours."""
+    indent = len(line) - len(line.lstrip(" │"))
+    bar = " " * min(max(indent, LABEL), width // 2) + "┆ "
+    head = ""
+    while cell_len(head + line) > width:
+        room = max(1, width - cell_len(head))
+        part = set_cell_size(line, room).rstrip(" ") if cell_len(line[:room]) > room else line[:room]
+        part = line[: max(1, len(part))]
+        at_space = part.rfind(" ") + 1
+        if at_space > len(part) // 2 and part[:at_space].strip(" │"):
+            part = part[:at_space]
+        yield head + part
+        line, head = line[len(part) :], bar
+    if line or not head:
+        yield head + line
 
 
 @contextlib.contextmanager

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from agent_graph.cli.card import card, folded, how_to_answer, title
+from agent_graph.cli.card import card, how_to_answer, title
+from agent_graph.cli.output import folded
 from agent_graph.identity import Digest
 from agent_graph.plan import Goal, Plan, Step
 from agent_graph.state import Run
