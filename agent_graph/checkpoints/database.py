@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
 from agent_graph.checkpoints.migrations import migrate, refuse_foreign
+from agent_graph.checkpoints.schema import refuse_other_schema, run_no_code_of
 from agent_graph.errors import StoreError, StoreUnreadable, UsageError
 
 T = TypeVar("T")
@@ -80,6 +81,8 @@ class Database:
             self._connection.execute("PRAGMA foreign_keys = ON")
             self._connection.execute(f"PRAGMA cache_size = -{CACHE >> 10}")
             migrate(self._connection, self.path)
+            refuse_other_schema(self._connection, self.path)
+            run_no_code_of(self._connection)
         except _OF_SQLITE as error:
             self._connection.close()
             raise self._explain(error) from error
@@ -319,6 +322,11 @@ def explain(error: sqlite3.Error | UnicodeDecodeError, path: str, waited: float 
     if "readonly" in text:
         return StoreError(
             f"the store {path} cannot be written: {text}; check its permissions, those of {path}-wal and {path}-shm, and of the folder"
+        )
+    if "not authorized" in text or "prohibited" in text:
+        return StoreUnreadable(
+            f"the store {path} has a trigger or a view that agent-graph did not make, and that was not run; nothing was written: see what it "
+            "is with: agent-graph doctor; then restore the store from a copy"
         )
     if "unable to open" in text:
         return StoreError(

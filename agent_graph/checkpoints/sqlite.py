@@ -22,6 +22,7 @@ from langgraph.checkpoint.sqlite import SqliteSaver
 from agent_graph.checkpoints import database
 from agent_graph.checkpoints.database import explain
 from agent_graph.checkpoints.retention import DEFAULT, Retention
+from agent_graph.checkpoints.schema import run_no_code_of
 from agent_graph.errors import StoreError, StoreUnreadable
 from agent_graph.threads import on_own_thread
 
@@ -53,6 +54,7 @@ class Saver(SqliteSaver):
             raise explain(error, path) from error
         super().__init__(connection, serde=strict_serializer())
         try:
+            run_no_code_of(connection)
             self.setup()
             connection.execute("PRAGMA secure_delete = FAST")  # pruning must not write what it drops; purge does
             connection.execute("PRAGMA synchronous = NORMAL")  # a projection: after a power cut the ledger brings it up to date
