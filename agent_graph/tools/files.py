@@ -14,15 +14,12 @@ from agent_graph.ports import Clock, SystemClock
 from agent_graph.tools.files_listing import listing_tools
 from agent_graph.tools.files_moving import deleting_tool, moving_tool
 from agent_graph.tools.files_paths import PRIVATE, Place, place_of
-from agent_graph.tools.files_reading import reading_tool
+from agent_graph.tools.files_reading import MAX_PAGE, reading_tool
 from agent_graph.tools.files_root import root_at
-from agent_graph.tools.files_writing import writing_tools
+from agent_graph.tools.files_writing import MAX_WRITE, writing_tools
 from agent_graph.tools.tool import Tool
 
 __all__ = ["PRIVATE", "files_tools"]
-
-MAX_PAGE = 128 * 1024
-MAX_WRITE = 8 * 1024 * 1024
 
 
 def files_tools(

@@ -126,14 +126,17 @@ class _Walk:
         return said
 
 
-def listing_tools(root: Root, *, prefix: str) -> list[Tool]:
-    folders = Field(description="A folder below the root; . is the root itself.")
-    patterns = Field(min_length=1, max_length=200, description="Names to look for: *.md in the folder itself, **/*.md in all below it too.")
+_Folder = Annotated[str, Field(description="A folder below the root; . is the root itself.")]
+_Pattern = Annotated[
+    str, Field(min_length=1, max_length=200, description="Names to look for: *.md in the folder itself, **/*.md in all below it too.")
+]
 
+
+def listing_tools(root: Root, *, prefix: str) -> list[Tool]:
     @tool(name=f"{prefix}list_files", risk="read_only")
     def list_files(
-        folder: Annotated[str, folders] = ".",
-        pattern: Annotated[str, patterns] = "*",
+        folder: _Folder = ".",
+        pattern: _Pattern = "*",
         max_entries: Annotated[int, Field(ge=1, le=2_000)] = 500,
     ) -> Listing:
         """List files and folders: kind, size and time of change. `left_out` says how many more there are. Links are shown, not followed."""
@@ -153,8 +156,8 @@ def listing_tools(root: Root, *, prefix: str) -> list[Tool]:
     @tool(name=f"{prefix}search_files", risk="read_only")
     def search_files(
         text: Annotated[str, Field(min_length=1, max_length=200, description="Looked for as it stands: no pattern, within one line.")],
-        folder: Annotated[str, folders] = ".",
-        pattern: Annotated[str, patterns] = "**/*",
+        folder: _Folder = ".",
+        pattern: _Pattern = "**/*",
         ignore_case: bool = True,
         max_matches: Annotated[int, Field(ge=1, le=500)] = 100,
     ) -> Matches:

@@ -16,6 +16,8 @@ from agent_graph.errors import NotDone
 from agent_graph.tools.files_root import Root
 from agent_graph.tools.tool import Tool, tool
 
+MAX_PAGE = 128 * 1024
+"""Bytes of one page, whatever is asked for."""
 MAX_HASHED = 64 * 1024 * 1024
 """Bytes of a file that is hashed as a whole."""
 MAX_JSON = 160 * 1024
@@ -44,7 +46,7 @@ def reading_tool(root: Root, *, prefix: str, max_page: int) -> Tool:
     def read_file(
         path: Annotated[str, Field(description="Below the root, folders separated by /, for example notes/today.md")],
         offset: Annotated[int, Field(ge=0, description="Bytes to skip: `next_offset` of the page before.")] = 0,
-        max_bytes: Annotated[int, Field(ge=16, le=max_page, description="Bytes of this page at most.")] = max_page,
+        max_bytes: Annotated[int, Field(ge=16, le=MAX_PAGE, description="Bytes of this page at most.")] = MAX_PAGE,
         encoding: Annotated[
             Literal["utf-8", "base64"], Field(description="base64 for what is not text; a text file is given as it is.")
         ] = "utf-8",
@@ -59,7 +61,7 @@ def reading_tool(root: Root, *, prefix: str, max_page: int) -> Tool:
                 size = os.fstat(opened).st_size
                 if offset > size:
                     raise NotDone(f"{place} has {size:,} bytes, so that there is nothing at offset {offset:,}; read it from 0")
-                content, used = _page(opened, str(place), offset, max_bytes, encoding)
+                content, used = _page(opened, str(place), offset, min(max_bytes, max_page), encoding)
                 sha256 = sha256_of(opened)
         except OSError as error:
             raise NotDone(f"{place} cannot be read: {error.strerror}") from None

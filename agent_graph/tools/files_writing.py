@@ -31,6 +31,8 @@ from agent_graph.verdicts import Absent, Landed, Probed, Undo, Unknown
 from agent_graph.visible import visible
 
 TIMEOUT_S = 30.0
+MAX_WRITE = 8 * 1024 * 1024
+"""Bytes of one file, whatever is allowed: its content stands in the plan and in the ledger."""
 FILE_MODE = 0o666
 """Less what the process's umask takes away; never executable."""
 FOLDER_MODE = 0o777
@@ -92,7 +94,7 @@ def writing_tools(root: Root, *, prefix: str, max_write: int, clock: Clock) -> l
     def write_file(
         context: ToolContext,
         path: Annotated[str, Field(description="Below the root, folders separated by /; the folder must be there.")],
-        content: Annotated[str, Field(max_length=2 * max_write, description="The whole file.")],
+        content: Annotated[str, Field(max_length=2 * MAX_WRITE, description="The whole file.")],
         mode: Annotated[Mode, Field(description="create: only if nothing is there. replace: what is there is replaced.")] = "create",
         expected_sha256: Annotated[
             str | None,
