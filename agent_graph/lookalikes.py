@@ -32,8 +32,8 @@ MOST_WORD = 80
 """Columns of a word that is told."""
 
 _AS: Mapping[str, str] = {
-    "a": "ɑαа⍺", "b": "ƄЬᏏ", "c": "ϲсᴄⲥ", "d": "ԁᏧ", "e": "еҽ℮", "f": "ẝք", "g": "ɡɢցԍ", "h": "һհᏂ", "i": "ıɩιіӏᎥ", "j": "јϳ", "k": "κкᴋ",
-    "l": "ǀӀ", "m": "мᴍ", "n": "ոռ", "o": "οσоօᴏⲟଠ", "p": "ρрⲣ", "q": "ԛգզ", "r": "гᴦⲅ", "s": "ѕꜱ", "t": "тτᴛ", "u": "υսᴜʋ", "v": "νѵᴠ",
+    "a": "ɑαа⍺", "b": "ƄЬᏏ", "c": "ϲсᴄⲥ", "d": "ԁᏧ", "e": "еҽ℮", "f": "ẝք", "g": "ɡɢցԍ", "h": "һհᏂ", "i": "ıɩιіᎥ", "j": "јϳ", "k": "κкᴋ",
+    "l": "ǀӀӏ", "m": "мᴍ", "n": "ոռ", "o": "οσоօᴏⲟଠ", "p": "ρрⲣ", "q": "ԛգզ", "r": "гᴦⲅ", "s": "ѕꜱ", "t": "тτᴛ", "u": "υսᴜʋ", "v": "νѵᴠ",
     "w": "ѡԝաᴡɯ", "x": "хⅹ᙮", "y": "уүγყʏ", "z": "ᴢ",
     "A": "ΑАᎪᗅꓮ", "B": "ΒВᏴꓐ", "C": "ϹСᏟⲤꓚ", "D": "Ꭰᗞꓓᗪ", "E": "ΕЕᎬꓰ", "F": "Ϝꓝᖴ", "G": "ԌᏀꓖ", "H": "ΗНᎻⲎꓧ", "I": "ΙІⲒꓲ", "J": "ЈᎫꓙͿ",
     "K": "ΚКᏦⲔꓗ", "L": "ᏞᒪꓡⳐ", "M": "ΜМᎷϺⲘꓟ", "N": "ΝⲚꓠ", "O": "ΟОՕⲞꓳ", "P": "ΡРᏢⲢꓑ", "Q": "ԚႭ", "R": "ᎡᏒᖇꓣ", "S": "ЅՏᏕꓢ",
@@ -139,19 +139,24 @@ def told(text: object, *, name: bool = False) -> str:
     return f"{visible(said)} [{'; '.join(map(str, found[:MOST_TOLD]))}{more}]" if found else visible(said)
 
 
-def skeleton(name: str) -> str:
-    """The same for all names that an eye may take for one another: by form, case, invisible characters, and letters that look alike."""
-    plain = unicodedata.normalize("NFKC", "".join(_ascii(each) for each in unicodedata.normalize("NFKC", name) if is_seen(each)))
-    folded = "".join(_ascii(each) for each in plain.strip().casefold())
-    for seen, read in (("rn", "m"), ("vv", "w"), ("1", "l"), ("0", "o"), ("|", "l")):
+def readings(name: str) -> frozenset[str]:
+    """How an eye may take a name, whatever its form, case, invisible characters, and letters that look alike. Two names that share a reading
+    may be taken for one another."""
+    plain = unicodedata.normalize("NFKC", "".join(_ascii(each) for each in unicodedata.normalize("NFKC", name) if is_seen(each))).strip()
+    return frozenset(_folded(each) for each in (plain, plain.replace("I", "l")))
+
+
+def _folded(name: str) -> str:
+    folded = "".join(_ascii(each) for each in name.casefold())
+    for seen, read in (("rn", "m"), ("vv", "w"), ("1", "l"), ("|", "l"), ("0", "o")):
         folded = folded.replace(seen, read)
-    return folded.replace("i", "l")  # a capital I is an l
+    return folded
 
 
 def resembles(name: str, known: Iterable[str]) -> str | None:
     """Says which of the known names an unknown one may be taken for, and by which characters; None when there is none."""
-    wanted = skeleton(name)
-    alike = next((each for each in known if each != name and skeleton(each) == wanted), None)
+    wanted = readings(name)
+    alike = next((each for each in known if each != name and wanted & readings(each)), None)
     if alike is None:
         return None
     foreign = [each for each in dict.fromkeys(name) if each not in alike and not each.isascii()]

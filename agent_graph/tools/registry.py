@@ -13,6 +13,7 @@ from typing import Any
 
 from agent_graph.errors import InvalidToolError, UsageError
 from agent_graph.identity import digest
+from agent_graph.lookalikes import readings
 from agent_graph.ports import ToolSpec
 from agent_graph.tools.tool import Tool, is_langchain, tool
 
@@ -22,10 +23,18 @@ class ToolRegistry(Mapping[str, Tool]):
 
     def __init__(self, tools: Iterable[Any] = ()) -> None:
         self._tools: dict[str, Tool] = {}
+        seen: dict[str, str] = {}
         for thing in tools:
             one = tool(thing)
             if one.name in self._tools:
                 raise InvalidToolError(f"two tools are called {one.name!r}; give one of them another name with tool(…, name=…)")
+            for alike in (seen.setdefault(reading, one.name) for reading in readings(one.name)):
+                if alike == one.name:
+                    continue
+                raise InvalidToolError(
+                    f"the tools {alike!r} and {one.name!r} are read as one by a person who approves a call (case, or letters that look "
+                    "alike); give one of them another name with tool(…, name=…)"
+                )
             self._tools[one.name] = one
         self.specs: dict[str, ToolSpec] = {name: one.spec for name, one in self._tools.items()}
 

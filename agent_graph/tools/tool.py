@@ -7,6 +7,7 @@ import inspect
 import re
 import sys
 import typing
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, cast, overload
@@ -17,6 +18,7 @@ from pydantic.errors import PydanticUserError
 from agent_graph.documents import describe, describe_path
 from agent_graph.errors import InvalidToolError, NotDone
 from agent_graph.identity import digest
+from agent_graph.lookalikes import spell
 from agent_graph.plan import RISKS, Recovery, Risk
 from agent_graph.ports import Isolation, ToolSpec
 from agent_graph.verdicts import Probed, Undo
@@ -70,7 +72,7 @@ class Tool:
         return self.function(*args, **kwargs)
 
 
-_NAME = re.compile(r"^[A-Za-z][A-Za-z0-9_.:/-]{0,127}$")
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.:/-]{0,127}")
 
 
 @overload
@@ -245,9 +247,13 @@ def _declare(
     if isinstance(thing, Tool):
         raise InvalidToolError(f"{thing.name} is a tool already; declare what it is where it is made")
     made = _from_langchain(thing, args_schema) if is_langchain(thing) else _from_function(thing, name, args_schema)
-    name = name or made.name
-    if not _NAME.match(name):
-        raise InvalidToolError(f"tool name {name!r}: use letters, digits and _ . : / -, starting with a letter, at most 128 characters")
+    name = unicodedata.normalize("NFC", name or made.name)
+    if not _NAME.fullmatch(name):
+        odd = ", ".join(spell(each) for each in dict.fromkeys(name[:128]) if not each.isascii())
+        raise InvalidToolError(
+            f"tool name {name!r}: use letters of ASCII, digits and _ . : / -, starting with a letter, at most 128 characters"
+            + (f"; {odd}" if odd else "")
+        )
     risk = risk or "write"
     if risk not in RISKS:
         raise InvalidToolError(f"tool {name}: risk {risk!r} is not one of {', '.join(RISKS)}")
