@@ -15,7 +15,6 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import ChannelVersions, Checkpoint, CheckpointMetadata, CheckpointTuple
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.serde.event_hooks import SerdeEvent, register_serde_event_listener
-from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.checkpoint.serde.types import INTERRUPT
 from langgraph.checkpoint.sqlite import SqliteSaver
 
@@ -23,18 +22,16 @@ from agent_graph.checkpoints import database
 from agent_graph.checkpoints.database import explain
 from agent_graph.checkpoints.retention import DEFAULT, Retention
 from agent_graph.checkpoints.schema import run_no_code_of
+from agent_graph.checkpoints.serializer import refuse_permissive, strict_serializer
 from agent_graph.errors import StoreError, StoreUnreadable
 from agent_graph.threads import on_own_thread
 
 
-def strict_serializer() -> JsonPlusSerializer:
-    """Loads only LangGraph's and LangChain's own safe-listed types, whatever a row in the file says (CVE-2026-28277)."""
-    return JsonPlusSerializer(allowed_msgpack_modules=None)
-
-
 def memory_saver() -> InMemorySaver:
     """For a store that is in memory altogether."""
-    return InMemorySaver(serde=strict_serializer())
+    saver = InMemorySaver(serde=strict_serializer())
+    refuse_permissive(saver)
+    return saver
 
 
 Refused = list[str]
@@ -54,6 +51,7 @@ class Saver(SqliteSaver):
             raise explain(error, path) from error
         super().__init__(connection, serde=strict_serializer())
         try:
+            refuse_permissive(self)
             run_no_code_of(connection)
             self.setup()
             connection.execute("PRAGMA secure_delete = FAST")  # pruning must not write what it drops; purge does
@@ -61,6 +59,9 @@ class Saver(SqliteSaver):
         except sqlite3.Error as error:
             connection.close()
             raise explain(error, path, self._patience) from error
+        except BaseException:
+            connection.close()
+            raise
 
     def close(self) -> None:
         with self.lock:

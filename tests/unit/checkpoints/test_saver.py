@@ -21,7 +21,8 @@ from langgraph.checkpoint.conformance import checkpointer_test, validate
 from langgraph.graph import START, StateGraph
 from typing_extensions import TypedDict
 
-from agent_graph.checkpoints.sqlite import Saver, memory_saver, strict_serializer
+from agent_graph.checkpoints.serializer import strict_serializer
+from agent_graph.checkpoints.sqlite import Saver, memory_saver
 from agent_graph.errors import StoreError, StoreUnreadable
 
 
