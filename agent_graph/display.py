@@ -11,12 +11,13 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from agent_graph.lookalikes import lookalikes
 from agent_graph.visible import visible
 
 if TYPE_CHECKING:  # both import this module; it needs their names only
     from agent_graph.plan import Plan, Step
     from agent_graph.state import Run
-    from agent_graph.verdicts import Failure, Request, StepResult
+    from agent_graph.verdicts import Failure, Request, Source, StepResult
 
 MOST_LINE = 60
 """Characters of a JSON value that stand on one line; a longer one gets a line for each entry."""
@@ -110,36 +111,58 @@ def _request(request: Request) -> Iterator[str]:
     if request.problem:
         yield f"<div><b>the last answer was not taken</b>: {_text(request.problem)}</div>"
     if request.question:
-        yield f"<div><b>question</b> {_text(request.question)}</div>"
+        yield f"<div><b>question</b> {_text(request.question)}</div>{_remarks(request.question)}"
     if request.choices:
         yield f"<ol>{''.join(f'<li>{_text(choice)}</li>' for choice in request.choices)}</ol>"
-    yield f"<div><b>why</b> {_text(request.reason)}</div>"
+    yield f"<div><b>why</b> {_text(request.reason)}</div>{_remarks(request.reason)}"
+    yield from _sources(request.sources)
     if request.args is not None:
         yield _values(request.args)
     for call in request.calls:
         yield f"<div><b>call</b> <code>{_text(call.tool)}</code>, step <b>{_text(call.step_id)}</b>, risk {_text(call.risk)}</div>"
+        yield from _sources(call.sources)
         yield _values(call.args)
         yield f"<div>digest <code>{_text(call.digest)}</code></div>"
     key = f" · key <code>{_text(request.idempotency_key)}</code>" if request.idempotency_key else ""
-    yield f"<div>request <code>{_text(request.id)}</code>{key} · digest <code>{_text(request.digest)}</code></div>"
+    rule = f" · rule <code>{_text(request.rule)}</code>" if request.rule else ""
+    yield f"<div>request <code>{_text(request.id)}</code>{key}{rule} · digest <code>{_text(request.digest)}</code></div>"
+
+
+def _sources(sources: Iterable[Source]) -> Iterator[str]:
+    """What somebody outside had a say in, before the arguments in which it arrives."""
+    for source in sources:
+        excerpt = f": “{_text(source.excerpt)}”" if source.excerpt else ""
+        yield (
+            f"<div><b>{source.label}</b> <code>{_text(source.what)}</code> reaches <code>{_text(source.into)}</code>{excerpt} "
+            f"({_text(source.path)})</div>"
+        )
 
 
 # ── values ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def _values(values: Mapping[str, Any]) -> str:
-    return _table(("argument", "value"), [(_text(name), _value(value)) for name, value in values.items()]) if values else "<div>none</div>"
+    return (
+        _table(("argument", "value"), [(_text(name) + _remarks(name, name=True), _value(value)) for name, value in values.items()])
+        if values
+        else "<div>none</div>"
+    )
 
 
 def _value(value: Any) -> str:
     """A JSON value, complete and exact. A text of several lines is shown as it reads, Markdown included; all else as JSON."""
     if isinstance(value, str) and "\n" in value:
         # Counted, since a line break at the end is not seen.
-        return f"<div>{len(value.split(LINE))} lines</div>{_block(value)}"
+        return f"<div>{len(value.split(LINE))} lines</div>{_block(value)}{_remarks(value)}"
     flat = json.dumps(value, ensure_ascii=False, default=str)
     if len(flat) <= MOST_LINE or not isinstance(value, Mapping | list | tuple):
-        return f"<code{_AS_IT_IS}>{_text(flat)}</code>"
-    return _block(json.dumps(value, ensure_ascii=False, default=str, indent=2))
+        return f"<code{_AS_IT_IS}>{_text(flat)}</code>{_remarks(flat)}"
+    return _block(json.dumps(value, ensure_ascii=False, default=str, indent=2)) + _remarks(flat)
+
+
+def _remarks(text: str, *, name: bool = False) -> str:
+    """Words of it that may be read as others."""
+    return "".join(f"<div><b>!</b> {_text(each)}</div>" for each in lookalikes(text, name=name))
 
 
 def _block(text: str) -> str:

@@ -6,7 +6,9 @@ could show ``gpj.exe`` as ``exe.jpg``.
 
 from __future__ import annotations
 
+import re
 import unicodedata
+from collections.abc import Iterable
 from functools import cache
 
 _UNSEEN = frozenset(
@@ -72,6 +74,35 @@ def clipped(text: object, width: int) -> str:
         if columns(shown) <= width:
             return shown
     return "…"[:width]
+
+
+def in_markdown(text: object) -> str:
+    """Text from outside as Markdown that reads as the text itself: no heading, no link, no picture that a chat would load, no markup."""
+    lines = []
+    for line in visible_lines(text):
+        plain = _MARKUP.sub(r"\\\g<0>", line.lstrip())
+        lines.append(_AT_BEGINNING.sub(lambda found: f"{found[1]}\\{found[2]}", plain))
+    return "\\\n".join(lines)  # each break is one, also where Markdown would fill up the line
+
+
+def in_code(text: object) -> str:
+    """A value as a code span that nothing in it can end."""
+    said = visible(text)
+    fence = "`" * (1 + max((len(run) for run in _TICKS.findall(said)), default=0))
+    space = " " if said.startswith("`") or said.endswith("`") or said.strip() == "" else ""
+    return f"{fence}{space}{said}{space}{fence}"
+
+
+def in_fence(lines: Iterable[str]) -> str:
+    """Lines as a code block that none of them can end. They are visible already."""
+    said = list(lines)
+    fence = "`" * max(3, 1 + max((len(run) for line in said for run in _TICKS.findall(line)), default=0))
+    return "\n".join([f"{fence}text", *said, fence])
+
+
+_TICKS = re.compile("`+")
+_MARKUP = re.compile(r"[\\`*\[\]<>&$~|]|(?<![^\W_])_|_(?![^\W_])")
+_AT_BEGINNING = re.compile(r"^(\d{0,9})([#+\-=.)])")
 
 
 def columns(text: str) -> int:

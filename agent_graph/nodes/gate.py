@@ -7,16 +7,20 @@ Three shapes of answer are read: ``{"decisions": [...]}`` (LangChain), ``[{"type
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import chain
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from agent_graph.documents import describe, describe_path
+from agent_graph.lookalikes import lookalikes, not_seen
 from agent_graph.plan import Plan
 from agent_graph.policy.rules import Policy
 from agent_graph.policy.schemas import types
+from agent_graph.trace.render import Bound, LeftOut, Remark, argument_lines, shortened, text_lines
 from agent_graph.verdicts import Approve, Decision, Edit, Reject, Request, RequestKind, Resolve, Respond
+from agent_graph.visible import clipped, in_code, in_fence, in_markdown, visible
 
 _DECISION: TypeAdapter[Decision] = TypeAdapter(Decision)
 
@@ -73,26 +77,71 @@ def action(request: Request) -> tuple[str, dict[str, Any]]:
 
 
 def description(request: Request) -> str:
-    """Markdown for people."""
-    lines = [f"**{_TITLES[request.kind]}**", "", request.question or request.reason]
+    """Markdown for people, in which nothing from outside is markup: a picture in a reason would be loaded by the chat that shows it."""
+    bound = Bound(everything=f"the field request of this interrupt, or: agent-graph show {request.run_id} --json")
+    lines = [f"**{_TITLES[request.kind]}**", "", _words(request.question or request.reason, bound)]
     if request.question:
-        lines += ["", f"Why: {request.reason}"]
+        lines += ["", f"Why: {_words(request.reason, bound)}"]
     if request.problem:
-        lines += ["", f"The last answer was not taken: {request.problem}"]
+        lines += ["", f"The last answer was not taken: {_words(request.problem, bound)}"]
+    for source in request.sources:
+        said = f": {in_code(clipped(source.excerpt, MOST_EXCERPT))}" if source.excerpt else ""
+        lines += ["", f"**{source.label}** {in_code(source.what)} reaches {in_code(source.into)}{said} ({in_code(source.path)})"]
     facts = {
         "step": request.step_id,
         "tool": request.tool,
         "risk": request.risk,
+        "rule": request.rule,
         "key": request.idempotency_key,
         "request": request.id,
         "digest": request.digest,
     }
-    lines += ["", *(f"- {name}: `{value}`" for name, value in facts.items() if value)]
+    lines += ["", *(f"- {name}: {in_code(value)}" for name, value in facts.items() if value)]
+    if shown := list(
+        shortened(_calls(request, bound), bound.arguments, "", bound, request.model_dump(mode="json", include={"args", "calls"}))
+    ):
+        lines += ["", "What is sent, exactly:", "", in_fence(shown)]
+    if any(isinstance(line, LeftOut) for line in shown):
+        lines += ["", f"**Not all of it is shown here, and a yes is for all of it**; read the rest first: {bound.everything}."]
     if request.kind == "in_doubt":
         lines += ["", f"Answer {' or '.join(f'`{outcome}`' for outcome in request.outcomes)}."]
         if request.left_running:
-            lines += ["", f"The call still runs in {request.left_running}, so it may yet happen: `absent` can be said when it has ended."]
+            running = in_code(request.left_running)
+            lines += ["", f"The call still runs in {running}, so it may yet happen: `absent` can be said when it has ended."]
     return "\n".join(lines)
+
+
+MOST_EXCERPT = 400
+"""Columns of a value from outside that are shown beside where it arrives."""
+
+
+def _words(text: str, bound: Bound) -> str:
+    return in_markdown("\n".join([*text_lines(text, bound), *(f"! {each}" for each in lookalikes(text))]))
+
+
+def _calls(request: Request, bound: Bound) -> Iterator[str]:
+    """The arguments, with what is not seen by looking at them: a chat shows them as they come."""
+    if request.args:
+        yield from argument_lines(request.args, "", bound)
+        yield from _not_seen(request.args)
+    for call in request.calls:
+        yield f"{clipped(call.tool, MOST_EXCERPT)}  in step {visible(call.step_id)}  ({call.risk})"
+        yield from (Remark(f"  {visible(source)}") for source in call.sources)
+        yield from argument_lines(call.args, "  ", bound)
+        yield from _not_seen(call.args)
+
+
+def _not_seen(args: Mapping[str, Any]) -> Iterator[str]:
+    if found := not_seen("".join(_texts(args))):
+        yield Remark(f"! what is shown elsewhere may look different: {found}")
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, Mapping | list | tuple):
+        for each in chain.from_iterable(value.items()) if isinstance(value, Mapping) else value:
+            yield from _texts(each)
+    elif isinstance(value, str):
+        yield value
 
 
 _TITLES = {"plan": "Approve the plan", "step": "Approve the call", "question": "A question", "in_doubt": "Did this happen?"}

@@ -113,9 +113,9 @@ def argument_lines(args: Mapping[str, Any], indent: str, bound: Bound) -> Iterat
 
     def each() -> Iterator[str]:
         for name, value in args.items():
-            yield from _shortened(value_lines({name: value}, indent, bound), bound.lines, f"{indent}  ", bound, value)
+            yield from shortened(value_lines({name: value}, indent, bound), bound.lines, f"{indent}  ", bound, value)
 
-    yield from _shortened(each(), bound.arguments, indent, bound, args)
+    yield from shortened(each(), bound.arguments, indent, bound, args)
 
 
 def value_lines(value: Any, indent: str = "", bound: Bound | None = None) -> Iterator[str]:
@@ -204,7 +204,7 @@ def _hidden(text: str) -> Iterator[str]:
         yield found_unseen
 
 
-def _shortened(lines: Iterable[str], most: int, indent: str, bound: Bound, value: Any) -> Iterator[str]:
+def shortened(lines: Iterable[str], most: int, indent: str, bound: Bound, value: Any) -> Iterator[str]:
     """The first and the last of them, and what was said of those between."""
     last: deque[str] = deque()
     shown, hidden, characters = 0, 0, 0
