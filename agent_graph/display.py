@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from agent_graph.lookalikes import lookalikes
+from agent_graph.lookalikes import lookalikes, texts
 from agent_graph.visible import visible
 
 if TYPE_CHECKING:  # both import this module; it needs their names only
@@ -156,8 +156,8 @@ def _value(value: Any) -> str:
         return f"<div>{len(value.split(LINE))} lines</div>{_block(value)}{_remarks(value)}"
     flat = json.dumps(value, ensure_ascii=False, default=str)
     if len(flat) <= MOST_LINE or not isinstance(value, Mapping | list | tuple):
-        return f"<code{_AS_IT_IS}>{_text(flat)}</code>{_remarks(flat)}"
-    return _block(json.dumps(value, ensure_ascii=False, default=str, indent=2)) + _remarks(flat)
+        return f"<code{_AS_IT_IS}>{_text(flat)}</code>{''.join(_remarks(each) for each in texts(value))}"
+    return _block(json.dumps(value, ensure_ascii=False, default=str, indent=2)) + "".join(_remarks(each) for each in texts(value))
 
 
 def _remarks(text: str, *, name: bool = False) -> str:

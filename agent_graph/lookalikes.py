@@ -22,6 +22,8 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
+from itertools import chain
+from typing import Any
 
 from agent_graph.visible import clipped, is_seen, unseen, visible
 
@@ -166,6 +168,15 @@ def resembles(name: str, known: Iterable[str]) -> str | None:
     if name.casefold() == alike.casefold():
         return f"there is {visible(alike)!r}; upper and lower case count"
     return f"it looks like {visible(alike)!r}, and is not that"
+
+
+def texts(value: Any) -> Iterator[str]:
+    """All texts of a JSON value, the names of its entries among them."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping | list | tuple):
+        for each in chain.from_iterable(value.items()) if isinstance(value, Mapping) else value:
+            yield from texts(each)
 
 
 # ── addresses ─────────────────────────────────────────────────────────────────────────────────────────────────────────

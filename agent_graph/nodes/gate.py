@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from itertools import chain
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from agent_graph.documents import describe, describe_path
-from agent_graph.lookalikes import lookalikes, not_seen
+from agent_graph.lookalikes import lookalikes, not_seen, texts
 from agent_graph.plan import Plan
 from agent_graph.policy.rules import Policy
 from agent_graph.policy.schemas import types
@@ -132,16 +131,8 @@ def _calls(request: Request, bound: Bound) -> Iterator[str]:
 
 
 def _not_seen(args: Mapping[str, Any]) -> Iterator[str]:
-    if found := not_seen("".join(_texts(args))):
+    if found := not_seen("".join(texts(args))):
         yield Remark(f"! what is shown elsewhere may look different: {found}")
-
-
-def _texts(value: Any) -> Iterator[str]:
-    if isinstance(value, Mapping | list | tuple):
-        for each in chain.from_iterable(value.items()) if isinstance(value, Mapping) else value:
-            yield from _texts(each)
-    elif isinstance(value, str):
-        yield value
 
 
 _TITLES = {"plan": "Approve the plan", "step": "Approve the call", "question": "A question", "in_doubt": "Did this happen?"}

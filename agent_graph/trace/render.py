@@ -23,7 +23,7 @@ from agent_graph.events import (
     Waiting,
 )
 from agent_graph.identity import digest, sha256
-from agent_graph.lookalikes import addresses, lookalikes, not_seen, told
+from agent_graph.lookalikes import addresses, lookalikes, not_seen, texts, told
 from agent_graph.trace.amounts import seconds
 from agent_graph.visible import clipped, visible, visible_lines
 
@@ -251,7 +251,7 @@ def _flat(value: Any) -> str | None:
     if _weight(value, MOST_FLAT) < 0:
         return None
     said = _scalar(value)
-    return said if len(said) <= MOST_FLAT and not lookalikes(said) else None
+    return said if len(said) <= MOST_FLAT and not any(map(lookalikes, texts(value))) else None
 
 
 def _weight(value: Any, room: int) -> int:
