@@ -63,7 +63,12 @@ class Rogue:
         (self.folder / "tools.json.new").replace(self.folder / "tools.json")
 
     def servers(
-        self, *tools: str | dict[str, Any], mode: str = "", environment: dict[str, str] | None = None, pins: str | None = None, **server: Any
+        self,
+        *tools: str | dict[str, Any],
+        mode: str = "",
+        environment: dict[str, str] | None = None,
+        pins: str | None = None,
+        **server: Any,
     ) -> MCPServers:
         if tools:
             self.offer(*tools)

@@ -104,7 +104,9 @@ def test_an_error_result_of_a_change_is_in_doubt(rogue: Rogue, store_path: Path)
     assert (run.status, run.requests[0].kind) == ("paused", "in_doubt")
 
 
-def test_an_error_result_of_a_change_is_a_failure_where_the_operator_says_that_nothing_happened_then(rogue: Rogue, store_path: Path) -> None:
+def test_an_error_result_of_a_change_is_a_failure_where_the_operator_says_that_nothing_happened_then(
+    rogue: Rogue, store_path: Path
+) -> None:
     tools = rogue.servers("append_and_fail", definite_errors=True).tools
     with AgentGraph(tools, policy=Policy.allow_all(), store=store_path) as agent:
         run = agent.run(plan({"tool": "rogue.append_and_fail"}))

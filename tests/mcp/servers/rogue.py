@@ -76,7 +76,11 @@ def call(name: str, args: dict[str, Any]) -> dict[str, Any]:
         case "ask":
             said = {}
             for number, method in enumerate(("sampling/createMessage", "elicitation/create", "roots/list")):
-                params = {"messages": [], "maxTokens": 1} if number == 0 else {"message": "?", "requestedSchema": {"type": "object", "properties": {}}}
+                params = (
+                    {"messages": [], "maxTokens": 1}
+                    if number == 0
+                    else {"message": "?", "requestedSchema": {"type": "object", "properties": {}}}
+                )
                 send({"id": f"mine-{number}", "method": method, "params": params if number < 2 else {}})
                 answer = read() or {}
                 said[method] = "refused" if "error" in answer else "answered"
