@@ -74,14 +74,6 @@ class StillThere(RuntimeError):
     """A program was killed, and the kernel does not let it go."""
 
 
-def seconds_left(deadline: float, most: float) -> float:
-    """How long a program may run so that the call is over before it is given up at ``deadline``, seconds since the epoch, or 0 for none."""
-    if not deadline:
-        return most
-    left = deadline - time.time()
-    return max(0.0, min(most, left - min(2.0, left / 4)))
-
-
 def run_program(
     argv: Sequence[str],
     *,

@@ -19,9 +19,10 @@ from typing_extensions import TypedDict
 
 from agent_graph.errors import InvalidToolError, NotDone
 from agent_graph.plan import Recovery
+from agent_graph.tools.deadline import seconds_left
 from agent_graph.tools.named import redaction_of
 from agent_graph.tools.place import HIDDEN, SYSTEM, Place, place_of
-from agent_graph.tools.program import Finished, run_program, seconds_left
+from agent_graph.tools.program import Finished, run_program
 from agent_graph.tools.sandbox import Confinement, Limits, confined
 from agent_graph.tools.shell import GRACE_S, MAX_BYTES, SECONDS, failure
 from agent_graph.tools.tool import Tool, ToolContext, tool

@@ -17,9 +17,10 @@ from typing_extensions import TypedDict
 
 from agent_graph.errors import InvalidToolError, NotDone
 from agent_graph.plan import Recovery, Risk
+from agent_graph.tools.deadline import seconds_left
 from agent_graph.tools.named import checked_names, redaction_of, values_of
 from agent_graph.tools.place import HIDDEN, Place, place_of
-from agent_graph.tools.program import run_program, seconds_left
+from agent_graph.tools.program import run_program
 from agent_graph.tools.sandbox import PROGRAMS, Confinement, Limits, confined
 from agent_graph.tools.tool import Tool, ToolContext, tool
 
