@@ -76,8 +76,11 @@ def _measured(data: str) -> dict[str, Any]:
 def definite(error: ErrorData, *, checks_output: bool) -> bool:
     """
     Whether a JSON-RPC error says that nothing was done: the tool is not there, or its arguments were refused. Where a tool declares its
-    output, -32602 may also mean that the *output* was found wrong, after everything was done: some servers answer so.
+    output, -32602 may also mean that the *output* was found wrong, after everything was done: some servers answer so. An HTTP status 404 is
+    whoever's on the way; the SDK tells it as -32601 with a text of its own.
     """
     from mcp_types import INVALID_PARAMS, METHOD_NOT_FOUND
 
-    return error.code == METHOD_NOT_FOUND or (error.code == INVALID_PARAMS and not checks_output)
+    if error.code == METHOD_NOT_FOUND:
+        return error.message != "Not Found"
+    return error.code == INVALID_PARAMS and not checks_output
