@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -107,6 +108,18 @@ def until(what: Callable[[], Any], seconds: float = 10) -> bool:
     while not what() and time.monotonic() < end:
         time.sleep(0.01)
     return bool(what())
+
+
+def when(what: Callable[[], Any], do: Callable[[], None]) -> threading.Thread:
+    """Do it, on a thread, as soon as that is so."""
+
+    def wait() -> None:
+        if until(what):
+            do()
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    return thread
 
 
 def is_gone(pid: int) -> bool:

@@ -84,5 +84,5 @@ def test_without_its_lock_file_nothing_is_called(rogue: Rogue) -> None:
 
 def test_a_lock_file_that_is_none_is_refused(rogue: Rogue, tmp_path: Path) -> None:
     (tmp_path / "mcp.lock.json").write_text('{"servers": {"rogue": {"append": {}}}}')
-    with pytest.raises(InvalidDocument, match="mcp.lock.json"):
+    with pytest.raises(InvalidDocument, match=r"mcp\.lock\.json"):
         _ = rogue.servers(WAS, pins="mcp.lock.json").tools

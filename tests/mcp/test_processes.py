@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -26,8 +28,8 @@ def call(tool: Tool, **args: object) -> object:
 def test_one_process_serves_all_calls_from_threads_and_event_loops(rogue: Rogue) -> None:
     tool = rogue.tool("append")
 
-    async def several() -> list[object]:
-        return await asyncio.gather(*(tool.call(ToolContext(), {"text": str(number)}) for number in range(5)))
+    async def several() -> None:
+        await asyncio.gather(*(tool.call(ToolContext(), {"text": str(number)}) for number in range(5)))
 
     with ThreadPoolExecutor(4) as threads:
         list(threads.map(lambda number: call(tool, text=str(number)), range(8)))
@@ -62,9 +64,8 @@ def test_close_ends_a_server_that_does_not_want_to_with_what_it_started(rogue: R
 def test_a_server_of_a_host_that_is_killed_ends_with_all_that_it_started(rogue: Rogue, tmp_path: Path) -> None:
     rogue.offer("append")
     config = tmp_path / "mcp.json"
-    config.write_text(
-        '{"servers": {"rogue": {"command": "%s", "args": ["%s", "%s", "stubborn"]}}}' % (sys.executable, SERVERS / "rogue.py", rogue.folder)
-    )
+    server = {"command": sys.executable, "args": [str(SERVERS / "rogue.py"), str(rogue.folder), "stubborn"]}
+    config.write_text(json.dumps({"servers": {"rogue": server}}))
     code = f"import os\nfrom agent_graph.tools.mcp import MCPServers\nMCPServers.load({str(config)!r}).tools\nos.kill(os.getpid(), 9)"
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=False, capture_output=True, timeout=60)
     assert done.returncode == -signal.SIGKILL, done.stderr
@@ -142,8 +143,6 @@ def test_a_server_that_hangs_at_the_question_for_its_tools_leaves_no_doubt(rogue
     os.kill(rogue.pids()[0], signal.SIGSTOP)
     try:
         with pytest.raises(NotDone, match="was not ready in time"):
-            import time
-
             asyncio.run(tool.call(ToolContext(deadline=time.time() + 1), {}))
     finally:
         os.kill(rogue.pids()[0], signal.SIGCONT)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from agent_graph import AgentGraph, Approve, Plan, Policy, Resolve
-from tests.mcp.conftest import Desk, Open, Rogue, named, until
+from tests.mcp.conftest import Desk, Open, Rogue, named, until, when
 
 
 def plan(*steps: dict[str, Any]) -> Plan:
@@ -57,8 +56,7 @@ def test_a_commit_is_made_by_the_git_server(open_servers: Open, tmp_path: Path, 
 def test_a_server_that_is_killed_in_a_call_leaves_it_in_doubt_and_a_person_settles_it(rogue: Rogue, store_path: Path) -> None:
     servers = rogue.servers("append_and_hang")
     with AgentGraph(servers.tools, policy=Policy.allow_all(), store=store_path) as agent:
-        killer = threading.Thread(target=lambda: (until(rogue.effects), rogue.kill()))
-        killer.start()
+        killer = when(rogue.effects, rogue.kill)
         run = agent.run(plan({"tool": "rogue.append_and_hang", "args": {"text": "x"}}))
         killer.join()
         assert (run.status, run.requests[0].kind, rogue.effects()) == ("paused", "in_doubt", [{"text": "x"}])
@@ -163,8 +161,7 @@ def test_an_output_that_does_not_fit_its_schema_fails_a_call_that_landed(rogue: 
 def test_over_http_a_server_that_is_killed_in_a_call_leaves_it_in_doubt(open_servers: Open, desk: Desk, store_path: Path) -> None:
     servers = open_servers({"desk": {"url": desk.url}})
     with AgentGraph(servers.tools, policy=Policy.allow_all(), store=store_path) as agent:
-        killer = threading.Thread(target=lambda: (until(desk.booked), desk.kill()))
-        killer.start()
+        killer = when(desk.booked, desk.kill)
         run = agent.run(plan({"tool": "desk.book_slowly", "args": {"title": "x"}}))
         killer.join()
     assert (run.status, run.requests[0].kind, desk.booked()) == ("paused", "in_doubt", ["x"])

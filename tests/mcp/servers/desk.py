@@ -29,7 +29,7 @@ def book_slowly(title: str) -> str:
 
 
 @server.tool()
-def caller(ctx: Context) -> str:  # type: ignore[type-arg]
+def caller(ctx: Context) -> str:
     """Who calls, by the header."""
     request = ctx.request_context.request
     return str(request.headers.get("authorization")) if request is not None else "nobody"

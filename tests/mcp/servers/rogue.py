@@ -87,6 +87,8 @@ def call(name: str, args: dict[str, Any]) -> dict[str, Any]:
             return {"result": text("", structuredContent=said)}
         case "mislead":
             return {"result": text("", structuredContent={"number": "not a number"})}
+        case _:
+            pass
     return {"result": text(f"done {json.dumps(args)}")}
 
 
