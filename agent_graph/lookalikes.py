@@ -133,12 +133,13 @@ def not_seen(text: str) -> str:
     return f"it holds what is not seen or would be obeyed: {', '.join(map(_unseen_name, found[:MOST_TOLD]))}{more}" if found else ""
 
 
-def told(text: object, *, name: bool = False) -> str:
-    """One visible line, with what is to be known of its look-alikes behind it, in brackets."""
+def told(text: object, *, name: bool = False, width: int | None = None) -> str:
+    """One visible line, with what is to be known of its look-alikes behind it, in brackets. ``width``: columns of the text itself."""
     said = str(text)
     found = lookalikes(said, name=name)
     more = f"; and {len(found) - MOST_TOLD} more" if len(found) > MOST_TOLD else ""
-    return f"{visible(said)} [{'; '.join(map(str, found[:MOST_TOLD]))}{more}]" if found else visible(said)
+    shown = visible(said) if width is None else clipped(said, width)
+    return f"{shown} [{'; '.join(map(str, found[:MOST_TOLD]))}{more}]" if found else shown
 
 
 def readings(name: str) -> frozenset[str]:

@@ -164,7 +164,7 @@ def _does(step: Step) -> str:
 
 def _said(text: str) -> str:
     """On one line, and not endless; what is cut off is counted."""
-    return told(text) if len(text) <= MOST_SAID else clipped(text, MOST_SAID)
+    return told(text, width=MOST_SAID)
 
 
 def _named(tool: str | None) -> str:

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from rich.text import Text
 
 from agent_graph.identity import RunId
+from agent_graph.lookalikes import told
 from agent_graph.ports import Store
 from agent_graph.state import Run
 from agent_graph.trace.amounts import seconds
 from agent_graph.trace.checklist import Checklist, Item, Standing
-from agent_graph.visible import clipped, visible
+from agent_graph.visible import clipped, columns, visible
 
 MARKS: dict[Standing, tuple[str, str, str]] = {
     "waiting": ("·", ".", "dim"),
@@ -55,7 +56,7 @@ def rows(checklist: Checklist, style: Style) -> Iterator[Text]:
     shown = window(items, style.most)
     ids = min(max((len(item.id) for item in shown), default=0), max(12, style.width // 3))
     whats = min(max((len(item.what) for item in shown), default=0), max(12, style.width // 4))
-    chosen, hidden = {item.id for item in shown}, list[Item]()
+    chosen, hidden, cut = {item.id for item in shown}, list[Item](), False
     for item in items:
         if item.id not in chosen:
             hidden.append(item)
@@ -63,9 +64,15 @@ def rows(checklist: Checklist, style: Style) -> Iterator[Text]:
         if hidden:
             yield _gap(hidden, style)
             hidden = []
-        yield _row(item, style, ids, whats)
+        row, is_cut = _row(item, style, ids, whats)
+        cut = cut or is_cut
+        yield row
     if hidden:
         yield _gap(hidden, style)
+    if cut:
+        legend = Text("  …+12: cut off here, 12 characters more; all of it: agent-graph show RUN --json", style="dim", no_wrap=True)
+        legend.truncate(style.width, overflow="ellipsis")
+        yield legend
 
 
 def window(items: list[Item], most: int) -> list[Item]:
@@ -86,11 +93,12 @@ def window(items: list[Item], most: int) -> list[Item]:
     return [items[index] for index in sorted(chosen)]
 
 
-def _row(item: Item, style: Style, ids: int, whats: int) -> Text:
+def _row(item: Item, style: Style, ids: int, whats: int) -> tuple[Text, bool]:
+    """The row, and whether something of it was cut off."""
     glyph, plain, color = MARKS[item.standing]
     row = Text(f"  {glyph if style.unicode else plain} ", style=color, no_wrap=True, overflow="crop")
-    row.append(f"{clipped(item.id, ids):<{ids}}  ", style="dim" if item.standing in ("waiting", "skipped") else "")
-    row.append(f"{clipped(item.what, whats):<{whats}}  ", style="dim")
+    row.append(f"{_padded(item.id, ids)}  ", style="dim" if item.standing in ("waiting", "skipped") else "")
+    row.append(f"{_padded(item.what, whats)}  ", style="dim")
     took = item.seconds
     if item.standing == "running" and style.now is not None and item.started is not None:
         took = max(0.0, style.now - item.started)
@@ -100,9 +108,16 @@ def _row(item: Item, style: Style, ids: int, whats: int) -> Text:
     said = SAYS.get(item.standing, "")
     if item.note:
         said = f"{said}: {item.note}" if said else item.note
-    row.append(clipped(said or item.description, room), style="dim" if not said else color)
-    row.truncate(style.width)
-    return row
+    why = told(said or item.description)
+    row.append(clipped(why, room), style="dim" if not said else color)
+    cut = columns(why) > room or len(visible(item.id)) > ids or columns(visible(item.what)) > whats
+    row.truncate(style.width, overflow="ellipsis")
+    return row, cut
+
+
+def _padded(text: str, width: int) -> str:
+    said = clipped(text, width)
+    return said + " " * (width - columns(said))
 
 
 def _gap(hidden: list[Item], style: Style) -> Text:

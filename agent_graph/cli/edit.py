@@ -35,12 +35,16 @@ def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
 _Dumper.add_representer(str, _text)
 
 
-def as_document(value: Any, *, as_json: bool = False) -> tuple[str, str]:
-    """The value as text to edit and the ending of its file: YAML, or JSON where YAML would not give the same value back, or would hold
-    what an editor does not show or a terminal obeys. In JSON that stands there as an escape."""
+def as_document(value: Any, *, escaped: bool = False) -> tuple[str, str]:
+    """The value as text to edit and the ending of its file: YAML, or JSON where YAML would not give the same value back.
+
+    What an editor does not show, or a terminal obeys, stands there as an escape, and all of it in JSON's way, which YAML reads too.
+    """
     try:
         text = yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
-        if not (as_json or unseen(text)) and Document(text, "edit.yaml").value == value:
+        if escaped or unseen(text):
+            text = dumped(value) + "\n"
+        if Document(text, "edit.yaml").value == value:
             return text, ".yaml"
     except (InvalidDocument, yaml.YAMLError, UnicodeError):
         pass
@@ -90,10 +94,10 @@ def as_plan(value: dict[str, Any]) -> Plan:
 
 def difference(before: Any, after: Any) -> list[tuple[str, str]]:
     """What was changed, as lines with a style; empty when nothing was. Look-alikes in what is new are told."""
-    documents = [as_document(value) for value in (before, after)]
-    if len({ending for _, ending in documents}) > 1:
-        documents = [as_document(value, as_json=True) for value in (before, after)]
-    old, new = (text.rstrip("\n").split("\n") for text, _ in documents)
+    documents = [as_document(value)[0] for value in (before, after)]
+    if documents[0].startswith("{") != documents[1].startswith("{"):  # only one of them holds what must be escaped
+        documents = [as_document(value, escaped=True)[0] for value in (before, after)]
+    old, new = (text.rstrip("\n").split("\n") for text in documents)
     found = list(difflib.unified_diff(old, new, "shown", "edited", n=2, lineterm=""))
     styles = {"+": "green", "-": "red", "@": "cyan"}
     lines = [(visible(line.expandtabs(4)), "bold" if line.startswith(("---", "+++")) else styles.get(line[:1], "")) for line in found]

@@ -9,9 +9,12 @@ from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
+from agent_graph.checkpoints.place import DEFAULT_PATH
 from agent_graph.cli.checklist import Style, rows, summary
-from agent_graph.cli.output import Out
+from agent_graph.cli.output import Out, folded
+from agent_graph.cli.program import command
 from agent_graph.events import Done, Event, IssueFound, Observed, PlanMade, Replanned, RunStarted, StepFinished, StepStarted, Waiting
+from agent_graph.lookalikes import told
 from agent_graph.trace.amounts import seconds
 from agent_graph.trace.checklist import Checklist
 from agent_graph.trace.render import details
@@ -102,7 +105,7 @@ class Lines:
     def _plan(self, event: PlanMade) -> None:
         done = self._checklist.counts["succeeded"]
         said = f"{len(event.steps)} step{'s' if len(event.steps) != 1 else ''}" + (f", {done} done before" if done else "")
-        why = f": {visible(event.reason)}" if isinstance(event, Replanned) and event.reason else ""
+        why = f": {told(event.reason)}" if isinstance(event, Replanned) and event.reason else ""
         self._out.say(f"plan version {event.version}, {said}{why}")
         if event.version == self._listed:
             return
@@ -111,9 +114,10 @@ class Lines:
         ids = max((len(item.id) for item in items[:MOST_LISTED]), default=0)
         whats = max((len(item.what) for item in items[:MOST_LISTED]), default=0)
         for item in items[:MOST_LISTED]:
-            self._out.say(f"  {item.id:<{ids}}  {clipped(item.what, 40):<{min(whats, 40)}}  {visible(item.description)}".rstrip())
+            self._out.say(f"  {item.id:<{ids}}  {visible(item.what):<{min(whats, 40)}}  {told(item.description)}".rstrip())
         if len(items) > MOST_LISTED:
-            self._out.say(f"  … and {len(items) - MOST_LISTED} more")
+            everything = command("show", event.run_id, store=self._out.store or DEFAULT_PATH)
+            self._out.say(f"  … and {len(items) - MOST_LISTED} more; all of them: {everything}")
 
 
 class OnTerminal:
@@ -153,7 +157,8 @@ class OnTerminal:
                 pass
 
     def _note(self, said: str) -> None:
-        self._live.console.print(Text(f"  {visible(said)}", style="yellow"), soft_wrap=True)
+        for part in folded(f"  {visible(said)}", self._out.console.width):
+            self._live.console.print(Text(part, style="yellow"), soft_wrap=True)
 
     def _picture(self) -> RenderableType:
         """Computed at each refresh, in the thread that draws: an event costs the run nothing but a change of state."""
@@ -164,7 +169,7 @@ class OnTerminal:
             most=max(4, self._out.console.height - 6),
             now=None if self._over else time.time(),
         )
-        head = Text(clipped(self._goal, width), style="bold", no_wrap=True)
+        head = Text(clipped(told(self._goal), width), style="bold", no_wrap=True)
         return Group(head, *rows(self._checklist, style), Text(clipped(self._foot(), width), style="dim", no_wrap=True))
 
     def _foot(self) -> str:

@@ -120,8 +120,9 @@ def test_an_edit_is_shown_as_a_difference_and_runs_as_it_was_edited(cli: Cli, pe
     person.expect(PROMPT)
     person.types("e")
     person.expect(r"n\(o, back\): ")
-    assert "-to: ann@example.org" in person.text
-    assert "+to: bob@example.org" in person.text
+    assert '-  "to": "ann@example.org"' in person.text
+    assert '+  "to": "bob@example.org"' in person.text
+    assert "\\u202eback" in person.text, "what an editor would not show stands there as an escape"
     person.types("y")
     assert person.leaves() == 0
     assert cli.happened() == Counter({"look ann": 1, "send bob@example.org": 1})

@@ -52,6 +52,25 @@ def test_a_difference_is_empty_when_nothing_was_changed() -> None:
     assert [line for line, _ in difference({"a": 1, "b": 2}, {"a": 1, "b": 3})][-2:] == ["-b: 2", "+b: 3"]
 
 
+HIDDEN = "gpj\u202eexe \u200b\x9b31m\x1b[2J\U000e0041"
+
+
+def test_what_an_editor_would_not_show_is_an_escape_in_it_and_comes_back_as_it_was() -> None:
+    value = {"text": HIDDEN, "plain": "Привет"}
+    text, ending = as_document(value)
+    assert all(each.isprintable() or each == "\n" for each in text)
+    assert "\\u202e" in text
+    assert "Привет" in text
+    assert read_edited(text, ending) == value
+
+
+def test_a_difference_shows_what_an_edit_hides_and_which_letters_are_not_what_they_seem() -> None:
+    lines = [line for line, _ in difference({"to": "a@paypal.com"}, {"to": "a@p\u0430ypal.com\u200b"})]
+    assert '+  "to": "a@p\u0430ypal.com\\u200b"' in lines
+    assert "‹а› is U+0430 CYRILLIC SMALL LETTER A" in lines[-1]
+    assert [line for line in lines if "\u200b" in line] == []
+
+
 @pytest.mark.parametrize("text", ["- a\n", "just words\n", "a: [\n", ""])
 def test_what_is_no_mapping_is_refused(text: str) -> None:
     with pytest.raises(InvalidDocument):
