@@ -65,7 +65,7 @@ def test_a_file_is_read_page_by_page_and_each_page_says_where_the_next_begins(to
     content = "línea\n" * 50
     (tools.root / "a.txt").write_text(content)
     pages: list[str] = []
-    page = {"next_offset": 0}
+    page: dict[str, Any] = {"next_offset": 0}
     while page["next_offset"] is not None:
         page = tools.call("read_file", path="a.txt", offset=page["next_offset"], max_bytes=16)
         pages.append(page["content"])
