@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -17,7 +17,7 @@ from agent_graph.checkpoints.store import SqliteStore
 from agent_graph.decisions import Decisions, address, check
 from agent_graph.deps import Deps, environment
 from agent_graph.driver import Driver
-from agent_graph.errors import InvalidDecision, InvalidPlan, RunFinished, UsageError
+from agent_graph.errors import InvalidDecision, InvalidPlan, NotAnApprover, RunFinished, UsageError
 from agent_graph.events import Event, Note
 from agent_graph.execution.results import Results, check_tools
 from agent_graph.graph import Graph, build_graph
@@ -27,9 +27,13 @@ from agent_graph.nodes.plan import plan_made
 from agent_graph.plan import Blueprint, Goal, Plan
 from agent_graph.planners.blueprint import BlueprintPlanner, StaticPlanner
 from agent_graph.planners.choose import as_planner
-from agent_graph.policy.compiler import Rules, compile_plan
+from agent_graph.policy.approvers import may_not_approve
+from agent_graph.policy.compiler import Rules, SoFar, compile_plan
 from agent_graph.policy.limits import Limits
+from agent_graph.policy.lineage import Origin, lineage_of
+from agent_graph.policy.permission import Scopes
 from agent_graph.policy.rules import Policy
+from agent_graph.policy.standing import make_grant
 from agent_graph.ports import Clock, Planner, PlanningContext, Store, SystemClock
 from agent_graph.records import Owner, RunRecord
 from agent_graph.redaction import Redaction
@@ -38,7 +42,7 @@ from agent_graph.state import Run, RunStatus
 from agent_graph.threads import on_own_thread
 from agent_graph.tools.registry import ToolRegistry
 from agent_graph.undo import UNDOES, undo_plan
-from agent_graph.verdicts import Edit, Request
+from agent_graph.verdicts import Decision, Edit, Grant, Request
 
 OnWaiting = Callable[[Run], Any]
 
@@ -52,6 +56,7 @@ class AgentGraph:
     or the spec of one (``openai:MODEL``); it may be left out when each run brings its ``plan``. ``store``: a path or a store; everything of a run is in it. ``on_waiting``: called with a paused
     run, it may return a decision, or None to leave the run paused (under ``arun`` it may be a coroutine function). ``secrets``: values, or values by
     name, that are kept out of everything that is written down, beside those in the environment's variables for keys, tokens and passwords.
+    ``principals``: what each principal may (scopes by name, or a function from name to scopes), asked at each call; in place of the policy's.
 
     Raises UsageError, InvalidDocument or StoreError for parts that cannot work.
     """
@@ -67,6 +72,7 @@ class AgentGraph:
         on_waiting: OnWaiting | None = None,
         clock: Clock | None = None,
         secrets: Iterable[str] | Mapping[str, str] = (),
+        principals: Scopes | Mapping[str, Iterable[str]] | None = None,
     ) -> None:
         self.clock = clock or SystemClock()
         registry = tools if isinstance(tools, ToolRegistry) else ToolRegistry(tools)
@@ -79,7 +85,7 @@ class AgentGraph:
         self.deps = Deps(
             planner=self.planner or _NoPlanner(),
             tools=registry,
-            rules=Rules(tools=registry.specs, policy=self.policy, limits=self.limits),
+            rules=Rules(tools=registry.specs, policy=self.policy, limits=self.limits, scopes=_scopes(principals)),
             store=self.store,
             clock=self.clock,
             redaction=Redaction.of(environment(), secrets),
@@ -265,7 +271,7 @@ class AgentGraph:
 
     def _check(self, plan: Plan, run_id: RunId | None = None) -> None:
         """Raises InvalidPlan. For a run that is about to be made, the report is kept for its first ``validate``."""
-        report = compile_plan(plan, self.deps.rules, run_id or RunId("preview"))
+        report = compile_plan(plan, self.deps.rules, run_id or RunId("preview"), SoFar(now=self.clock.now()))
         if not report.valid:
             raise InvalidPlan(report.errors)
         if run_id is not None:
@@ -284,6 +290,37 @@ class AgentGraph:
             self.store.purge(chosen)
             self.store.reclaim()
         return list(chosen)
+
+    # ── standing grants ───────────────────────────────────────────────────────────────────────────────────────────────
+
+    def grant(
+        self,
+        tool: str,
+        args: Mapping[str, Any] | None = None,
+        *,
+        when: str | None = None,
+        principals: Iterable[str] = (),
+        until: float | None = None,
+        by: str | None = None,
+        reason: str = "",
+    ) -> Grant:
+        """Say yes beforehand to calls of a tool: with exactly these arguments, or those for which ``when`` (CEL over ``call.args``) holds.
+
+        ``until``: seconds since the epoch, UTC. It answers where the policy's rules ask; never for a denial, for a value from outside, or for a
+        step that was proposed after one had been read. It is void when the tool changes, and can be revoked. Raises UsageError, and
+        NotAnApprover for somebody who may not say yes to such a call.
+        """
+        return make_grant(
+            self.store.grants, self.tools.specs, self.policy, self.clock.now(), tool, args, when, tuple(principals), until, by, reason
+        )
+
+    def grants(self) -> list[Grant]:
+        """Those that may be used now, oldest first."""
+        return self.store.grants.standing()
+
+    def revoke(self, grant_id: str, *, by: str | None = None) -> Grant:
+        """End a standing grant; it stays on record. Raises UsageError when there is none, or it was revoked before."""
+        return self.store.grants.revoke(grant_id, by)
 
     # ── how it is done ────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -338,6 +375,7 @@ class AgentGraph:
             decisions = address(record.id, decision, waiting, run.requests if isinstance(run, Run) else None)
             for edit, request in check(decisions, waiting):
                 self._try_edit(record, edit, request)
+            self._refuse_approver(record, decisions, waiting, by)
         if seen is not None and self.store.leases.evict(record.id, seen):
             self.store.events.add(Note(run_id=record.id, at=self.clock.now(), message=f"taken over from {seen}, which was killed"))
         if decision is not None:
@@ -365,8 +403,23 @@ class AgentGraph:
         current = self.store.runs.plan(record.id)
         if current is None:
             raise InvalidDecision("there is no plan to edit yet")
-        frozen = Results(self.store, record.id, current.plan).frozen()
-        check_edit(edited_plan(current.plan, edit, request, current.plan.version + 1), self.deps.rules, record.id, frozen)
+        made = edited_plan(current.plan, edit, request, current.plan.version + 1)
+        known = {step_id: Origin.model_validate(origin) for step_id, origin in current.lineage.items()}
+        so_far = SoFar(
+            frozen=Results(self.store, record.id, current.plan).frozen(),
+            lineage=lineage_of(made, (), current.plan, known),
+            now=self.clock.now(),
+        )
+        check_edit(made, self.deps.rules, record.id, so_far)
+
+    def _refuse_approver(self, record: RunRecord, decisions: Mapping[str, Decision], waiting: Sequence[Request], by: str | None) -> None:
+        """Raises NotAnApprover."""
+        asked = {request.id: request for request in waiting}
+        for request_id, decision in decisions.items():
+            if request_id in asked and decision.type in ("approve", "edit", "resolve"):
+                refused = may_not_approve(self.policy, asked[request_id], decision.by or by, record.goal.principal)
+                if refused:
+                    raise NotAnApprover(f"request {request_id}: {refused}; it still waits")
 
     # ── to the end, or to a gate that nobody answers ──────────────────────────────────────────────────────────────────
 
@@ -437,6 +490,12 @@ class _NoPlanner:
         raise UsageError("this agent has no planner")
 
     replan = plan
+
+
+def _scopes(given: Scopes | Mapping[str, Iterable[str]] | None) -> Scopes | None:
+    if isinstance(given, Mapping):
+        return lambda name: given.get(name, ())
+    return given
 
 
 def _goal(goal: str | Goal | None, plan: Plan | None, planner: Planner) -> Goal:

@@ -10,6 +10,7 @@
     │   ├── NothingPending         a decision, but no request waits for one
     │   ├── AmbiguousDecision      a bare decision, but several requests wait
     │   ├── InvalidDecision        the decision does not fit its request
+    │   │   └── NotAnApprover      this person's yes does not count for the request
     │   └── DecisionConflict       somebody else decided first
     ├── RunBusy                    another process drives this run
     ├── PlannerError               a planner returned what is not a plan, or failed
@@ -20,6 +21,7 @@
     │   └── ApprovalMissing        an effect was about to begin without a grant; it was not called
     ├── Interrupted                the operator stopped the run; it can be resumed
     ├── CancelAsked                the run is to end: no effect begins any more
+    ├── BudgetExceeded             what comes next would overrun a limit of the run; it was not begun
     └── NotDone                    raised BY a tool: the effect certainly did not happen
 
 A message says what happened, to what, and what to do now.
@@ -80,6 +82,10 @@ class InvalidDecision(UsageError):
     """The decision does not fit the request: a kind that is not allowed there, or edited arguments that do not validate."""
 
 
+class NotAnApprover(InvalidDecision):
+    """The policy does not let this person say yes to the request. It still waits."""
+
+
 class DecisionConflict(UsageError):
     """The request was decided before; the first decision stands."""
 
@@ -127,6 +133,10 @@ class Interrupted(AgentGraphError):
 
 class CancelAsked(AgentGraphError):
     """Somebody cancelled the run, so no effect of it begins any more. The effect that was about to was not called."""
+
+
+class BudgetExceeded(AgentGraphError):
+    """The worst case of what comes next would overrun a limit of the run. It was not begun."""
 
 
 class NotDone(AgentGraphError):

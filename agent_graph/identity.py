@@ -47,9 +47,17 @@ def effect_key(run_id: RunId, step_id: StepId, tool: str, args: dict[str, Any]) 
     return EffectKey(digest([run_id, step_id, tool, args])[:32])
 
 
-def call_digest(run_id: RunId, step_id: StepId, tool: str, schema_digest: str, args: dict[str, Any]) -> Digest:
-    """What an approval of one call is bound to: exactly what the person was shown."""
-    return digest(["call", run_id, step_id, tool, schema_digest, args])
+def call_digest(run_id: RunId, step_id: StepId, tool: str, schema_digest: str, args: dict[str, Any], mark: str = "") -> Digest:
+    """What an approval of one call is bound to: exactly what the person was shown.
+
+    ``mark``: of a step that was proposed by a planner that had read text from outside; no yes that was given before it covers it.
+    """
+    return digest(["call", run_id, step_id, tool, schema_digest, args, *([mark] if mark else [])])
+
+
+def call_key(tool: str, args: dict[str, Any]) -> str:
+    """Equal for equal calls, whichever step makes them."""
+    return digest([tool, args])[:32]
 
 
 def new_id() -> str:

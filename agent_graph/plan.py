@@ -123,6 +123,10 @@ class Goal(Model):
     success_criteria: tuple[Criterion, ...] = ()
     principal: str | None = None
     """For whom the run acts."""
+    untrusted: tuple[str, ...] = ()
+    """Parameters whose values came from outside, such as the text of a mail."""
+    sensitive: tuple[str, ...] = ()
+    """Parameters whose values are not for everybody."""
 
     @model_validator(mode="after")
     def _can_be_stored(self) -> Goal:
@@ -396,13 +400,17 @@ class Param(Model):
     minimum: float | None = None
     maximum: float | None = None
     pattern: str | None = None
+    untrusted: bool = False
+    """True: the value comes from outside, such as the text of a mail; what it reaches is watched."""
+    sensitive: bool = False
+    """True: the value is not for everybody."""
 
     @property
     def required(self) -> bool:
         return self.default is None and not self.optional
 
     def json_schema(self) -> dict[str, Any]:
-        schema: dict[str, Any] = self.model_dump(mode="json", exclude={"optional", "default"}, exclude_none=True, exclude_defaults=True)
+        schema: dict[str, Any] = self.model_dump(mode="json", exclude={"optional", "default", "untrusted", "sensitive"}, exclude_none=True, exclude_defaults=True)
         schema["type"] = [self.type, "null"] if self.optional else self.type
         if self.optional and self.enum is not None:
             schema["enum"] = [*schema["enum"], None]

@@ -9,9 +9,35 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from agent_graph.identity import Digest, EffectKey, RequestId, RunId
 from agent_graph.plan import Goal, Plan, Recovery, Risk
-from agent_graph.records import ApprovalRecord, Effect, EffectState, Intent, Lease, Owner, PlanRecord, RunRecord, Standing
+from agent_graph.records import (
+    ApprovalRecord,
+    Effect,
+    EffectState,
+    Intent,
+    Lease,
+    Owner,
+    PlanRecord,
+    PolicyRecord,
+    RunRecord,
+    Spending,
+    Standing,
+    Usage,
+)
 from agent_graph.state import StoredStatus
-from agent_graph.verdicts import Call, Decision, Diagnosis, Failure, Issue, LandedEffect, Observation, Report, Request, StepResult, Undo
+from agent_graph.verdicts import (
+    Call,
+    Decision,
+    Diagnosis,
+    Failure,
+    Grant,
+    Issue,
+    LandedEffect,
+    Observation,
+    Report,
+    Request,
+    StepResult,
+    Undo,
+)
 
 if TYPE_CHECKING:
     from langgraph.checkpoint.base import BaseCheckpointSaver
@@ -118,7 +144,7 @@ class RunStore(Protocol):
     def blame(self, lease: Lease, error: Diagnosis) -> None: ...
     def finish(self, lease: Lease, status: StoredStatus, *, answer: Any = None, error: Diagnosis | None = None) -> None: ...
     def ask_cancel(self, run_id: RunId, by: str | None = None) -> RunRecord: ...
-    def add_plan(self, lease: Lease, plan: Plan) -> None: ...
+    def add_plan(self, lease: Lease, plan: Plan, lineage: Mapping[str, Any] | None = None) -> None: ...
     def judge_plan(self, lease: Lease, version: int, report: Report) -> None: ...
     def plan(self, run_id: RunId, version: int | None = None) -> PlanRecord | None: ...
     def plans(self, run_id: RunId) -> list[PlanRecord]: ...
@@ -139,9 +165,14 @@ class LedgerStore(Protocol):
         durable: bool,
         left: Owner | None = None,
         undo: Undo | None = None,
+        judged: str | None = None,
     ) -> None: ...
     def came_back(self, key: EffectKey) -> None: ...
     def landed(self, run_id: RunId) -> list[LandedEffect]: ...
+    def landed_calls(self, run_id: RunId) -> list[tuple[str, dict[str, Any], str, int]]: ...
+    def spending(self, run_id: RunId) -> list[Spending]: ...
+    def calls_of(self, run_id: RunId, tools: Sequence[str]) -> list[tuple[str, dict[str, Any]]]: ...
+    def judged(self, run_id: RunId, step_id: str) -> str | None: ...
     def not_done(self, lease: Lease, key: EffectKey, failure: Failure) -> None: ...
     def reopen(self, lease: Lease, key: EffectKey) -> None: ...
     def standings(self, run_id: RunId) -> dict[str, Standing]: ...
@@ -174,6 +205,7 @@ class ApprovalStore(Protocol):
     def rejections(self, run_id: RunId, plan_version: int) -> list[ApprovalRecord]: ...
     def questions(self, run_id: RunId) -> int: ...
     def again(self, lease: Lease, request_id: str, problem: str) -> None: ...
+    def void(self, lease: Lease, request_id: str) -> None: ...
 
 
 class LeaseStore(Protocol):
@@ -189,6 +221,24 @@ class LeaseStore(Protocol):
 class EventStore(Protocol):
     def add(self, event: Event) -> None: ...
     def of(self, run_id: RunId) -> list[Event]: ...
+    def worked(self, run_id: RunId) -> float: ...
+
+
+class PolicyStore(Protocol):
+    def note(self, digest: Digest, text: str) -> int: ...
+    def get(self, number: int) -> PolicyRecord | None: ...
+
+
+class GrantStore(Protocol):
+    def add(self, grant: Grant) -> Grant: ...
+    def standing(self, tool: str | None = None) -> list[Grant]: ...
+    def all(self) -> list[Grant]: ...
+    def revoke(self, prefix: str, by: str | None = None) -> Grant: ...
+
+
+class UsageStore(Protocol):
+    def add(self, lease: Lease, role: str, used: Usage) -> None: ...
+    def of(self, run_id: RunId) -> dict[str, Usage]: ...
 
 
 class Store(Protocol):
@@ -206,6 +256,12 @@ class Store(Protocol):
     def leases(self) -> LeaseStore: ...
     @property
     def events(self) -> EventStore: ...
+    @property
+    def policies(self) -> PolicyStore: ...
+    @property
+    def grants(self) -> GrantStore: ...
+    @property
+    def usage(self) -> UsageStore: ...
     def checkpointer(self) -> BaseCheckpointSaver[str]: ...
     def flush(self) -> None:
         """Commit what ``ledger.finish`` and ``events.add`` have queued; raises when one of them was refused."""
@@ -255,6 +311,18 @@ class GiveUp:
     reason: str
 
 
+class Meter(Protocol):
+    """Counts what models are asked, by role; within the limits of the run."""
+
+    def ask(self, role: str, model: str, input_bytes: int) -> int | None:
+        """Before a request: how many tokens its reply may have; None: any number. Raises BudgetExceeded."""
+        ...
+
+    def count(self, role: str, model: str, requests: int, input_tokens: int, output_tokens: int) -> None:
+        """After it."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanningContext:
     """All that a planner is given."""
@@ -263,6 +331,8 @@ class PlanningContext:
     tools: Mapping[str, ToolSpec]
     answers: Mapping[str, str] = field(default_factory=dict)
     """What people answered to earlier questions, by the question's text."""
+    meter: Meter | None = None
+    """A planner that asks a model asks this first. None: nothing is counted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -281,7 +351,8 @@ class ReplanningContext(PlanningContext):
 class Planner(Protocol):
     """Decides intent. It never calls a tool and never chooses an edge of the graph.
 
-    A class that derives from this one needs ``name`` and ``plan``; what it leaves out is as written here.
+    A class that derives from this one needs ``name`` and ``plan``; what it leaves out is as written here. A planner whose proposals do not hang
+    on values of the run (outputs, errors, parameters) says so with ``reads_values = False``: what it proposes is not taken for what they said.
     """
 
     name: str

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, NewType
 
 from agent_graph.errors import StoreUnreadable
@@ -88,6 +88,41 @@ class PlanRecord:
     risk: Risk | None = None
     calls: tuple[Call, ...] = ()
     """Calls with known arguments that need a person."""
+    policy: str = ""
+    """Digest of the policy that it was validated against."""
+    lineage: dict[str, Any] = field(default_factory=dict)
+    """As JSON; ``policy/lineage.py`` reads it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyRecord:
+    number: int
+    digest: Digest
+    text: str
+    """As JSON."""
+    seen: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """Of the models of one role."""
+
+    requests: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    money: float = 0.0
+    """What is known of it."""
+    unpriced: int = 0
+    """Requests whose price is not known."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spending:
+    """On the calls of one tool."""
+
+    tool: str
+    calls: int
+    attempts: int
 
 
 class Standing(NamedTuple):
@@ -100,6 +135,8 @@ class Standing(NamedTuple):
     status: StepStatus | None
     """None while the outcome is open."""
     error_code: str | None = None
+    label: int = 0
+    """Of its output: 1 trusted, 2 something sensitive went into it; both add up."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,6 +153,8 @@ class Intent:
     """None in the row of a read, which has no intent."""
     started: float
     deadline: float
+    judged: str | None = None
+    """What the policy said: verdict, number of the policy, and what decided."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
@@ -18,12 +18,16 @@ from agent_graph.plan import Model, Plan, Recovery, Risk
 class Allow:
     """The call may run without a person."""
 
+    rule: str = field(default="", compare=False)
+    """What decided: a rule's name or mark, or what else had a say."""
+
 
 @dataclass(frozen=True, slots=True)
 class Ask:
     """A person must say yes to exactly this call first."""
 
     reason: str
+    rule: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +35,7 @@ class Deny:
     """The call does not run, whoever says yes."""
 
     reason: str
+    rule: str = field(default="", compare=False)
 
 
 Verdict = Allow | Ask | Deny
@@ -157,6 +162,28 @@ class Provenance(Model):
     steps: tuple[str, ...] = ()
     """The steps whose outputs went into it."""
     params: tuple[str, ...] = ()
+    trusted: bool = False
+    """Whether nobody outside can have written any of it: its tool is trusted, and whatever went into the call was."""
+    sensitive: bool = False
+    """Whether something sensitive went into the call. What the tool itself says of its output is in ``ToolSpec.sensitive``."""
+
+
+class Source(Model):
+    """A value from outside, or a sensitive one, and where in a call it arrives."""
+
+    label: Literal["untrusted", "sensitive"]
+    what: str
+    """The reference: ``steps.mail.output.body`` or ``params.text``."""
+    path: str
+    """How it got there, from its origin: ``read_mail → steps.mail.output.body → args.to``."""
+    into: str
+    """Where it arrives: ``args.to``, ``when``, or ``the plan`` where a planner had read it before it wrote the step."""
+    excerpt: str = ""
+    """The beginning of the value, where it is known."""
+
+    def __str__(self) -> str:
+        said = f": {self.excerpt!r}" if self.excerpt else ""
+        return f"{self.label}: {self.path}{said}"
 
 
 class StepResult(Model):
@@ -211,6 +238,8 @@ class Call(Model):
     risk: Risk
     digest: Digest
     reason: str = ""
+    sources: tuple[Source, ...] = ()
+    """Values from outside, and sensitive ones, that have a say in it."""
 
 
 class Request(Model):
@@ -236,6 +265,12 @@ class Request(Model):
     choices: tuple[str, ...] = ()
     calls: tuple[Call, ...] = ()
     """kind ``plan``: the calls whose arguments are known now; a yes covers them, one by one."""
+    sources: tuple[Source, ...] = ()
+    """Values from outside, and sensitive ones, that have a say in the call."""
+    rule: str = ""
+    """What of the policy asks."""
+    policy: str = ""
+    """Digest of the policy that asks."""
     idempotency_key: str | None = None
     sent_at: float | None = None
     """kind ``in_doubt``: when the call was begun."""
@@ -328,6 +363,29 @@ class Resolve(_Decision):
 Decision = Annotated[Approve | Edit | Reject | Respond | Resolve, Field(discriminator="type")]
 
 
+class Grant(Model):
+    """A standing yes: to calls of one tool, with these arguments, until then. It answers for the policy's rules alone, never for a denial, a
+    value from outside, or a step that was proposed after such a value had been read."""
+
+    id: str
+    tool: str
+    schema_digest: Digest
+    """Of the tool as it was; another schema, risk or recovery is another tool."""
+    args: dict[str, JsonValue] | None = None
+    """All of the arguments. None: ``when`` says which."""
+    when: str | None = None
+    """CEL over ``call`` (``tool``, ``risk``, ``args``), ``principal`` and ``now``, as in a rule; ``true`` is for whatever arguments."""
+    principals: tuple[str, ...] = ()
+    """For whom the run must act: names, or patterns with ``*``."""
+    reason: str = ""
+    by: str | None = None
+    created: float
+    """Seconds since the epoch, UTC."""
+    expires: float | None = None
+    revoked: float | None = None
+    revoked_by: str | None = None
+
+
 class Report(Model):
     """What the compiler found about a plan version."""
 
@@ -338,6 +396,10 @@ class Report(Model):
     """The calls that need a person and whose arguments are known now."""
     review: str = ""
     """Why the plan itself is shown to a person; empty when it is not."""
+    asks: dict[str, str] = {}
+    """By step, why a person will be asked; of the calls whose arguments are not known yet, as far as can be said now."""
+    policy: str = ""
+    """Digest of the policy that it was checked against."""
 
     @property
     def valid(self) -> bool:

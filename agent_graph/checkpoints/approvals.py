@@ -64,7 +64,8 @@ class Approvals:
 
     def open(self, run_id: RunId) -> list[Request]:
         """What waits for a person, oldest first."""
-        rows = self._database.rows(
+        rows = self._database.sealed_rows(
+            "approvals",
             f"SELECT * FROM approvals WHERE run_id = :run AND {_OPEN} ORDER BY asked, id",
             {"run": run_id, "now": self._clock.now()},
         )
@@ -83,7 +84,7 @@ class Approvals:
         return {RunId(row["run_id"]): row["n"] for row in rows}
 
     def get(self, request_id: str) -> ApprovalRecord | None:
-        row = self._database.row("SELECT * FROM approvals WHERE id = ?", (request_id,))
+        row = self._database.sealed_row("approvals", "SELECT * FROM approvals WHERE id = ?", (request_id,))
         return None if row is None else _record(row)
 
     def close(self, lease: Lease, request_ids: list[str]) -> None:
@@ -122,7 +123,8 @@ class Approvals:
 
     def decided(self, run_id: RunId) -> list[ApprovalRecord]:
         """Decisions that ``approve`` has not acted on yet, oldest first."""
-        rows = self._database.rows(
+        rows = self._database.sealed_rows(
+            "approvals",
             "SELECT * FROM approvals WHERE run_id = ? AND decided IS NOT NULL AND handled IS NULL AND closed IS NULL ORDER BY decided, id",
             (run_id,),
         )
@@ -202,7 +204,8 @@ class Approvals:
 
     def grant(self, run_id: RunId, digest: Digest) -> RequestId | None:
         """An unused, unexpired yes to exactly this call."""
-        row = self._database.row(
+        row = self._database.sealed_row(
+            "approvals",
             """SELECT * FROM approvals WHERE run_id = :run AND digest = :digest AND kind = 'step' AND verdict = 'approve'
                AND consumed_by IS NULL AND closed IS NULL AND (expires IS NULL OR expires > :now) ORDER BY decided LIMIT 1""",
             {"run": run_id, "digest": digest, "now": self._clock.now()},
@@ -211,7 +214,8 @@ class Approvals:
 
     def decision(self, run_id: RunId, digest: Digest, kind: str) -> ApprovalRecord | None:
         """The newest request for this digest that was decided."""
-        row = self._database.row(
+        row = self._database.sealed_row(
+            "approvals",
             """SELECT * FROM approvals WHERE run_id = ? AND digest = ? AND kind = ? AND decided IS NOT NULL AND closed IS NULL
                ORDER BY decided DESC LIMIT 1""",
             (run_id, digest, kind),
@@ -220,7 +224,8 @@ class Approvals:
 
     def answers(self, run_id: RunId) -> dict[str, str]:
         """What people answered to the planner's questions, by the question."""
-        rows = self._database.rows(
+        rows = self._database.sealed_rows(
+            "approvals",
             "SELECT * FROM approvals WHERE run_id = ? AND kind = 'question' AND step_id IS NULL AND verdict = 'respond' ORDER BY decided",
             (run_id,),
         )
@@ -232,7 +237,8 @@ class Approvals:
 
     def rejections(self, run_id: RunId, plan_version: int) -> list[ApprovalRecord]:
         """What people said no to in a plan version, oldest first."""
-        rows = self._database.rows(
+        rows = self._database.sealed_rows(
+            "approvals",
             "SELECT * FROM approvals WHERE run_id = ? AND plan_version = ? AND verdict = 'reject' ORDER BY decided", (run_id, plan_version)
         )
         return [_record(row) for row in rows]
@@ -256,6 +262,16 @@ class Approvals:
             )
 
         self._database.write(work, durable=False)
+
+    def void(self, lease: Lease, request_id: str) -> None:
+        """A decision that does not count: it stays on record, and grants nothing."""
+        now = self._clock.now()
+
+        def work(connection: sqlite3.Connection) -> None:
+            check_fence(connection, lease)
+            connection.execute("UPDATE approvals SET closed = ?, handled = ? WHERE id = ?", (now, now, request_id))
+
+        self._database.write(work)
 
 
 def _may_be_decided(row: sqlite3.Row | None, request_id: str, now: float) -> None:

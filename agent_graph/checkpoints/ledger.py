@@ -6,7 +6,7 @@ A row is keyed by what is done (run, step, tool, arguments), so that the same ef
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -19,7 +19,7 @@ from agent_graph.checkpoints.trace import NEXT, keep_line
 from agent_graph.errors import ApprovalMissing, CancelAsked, StoreError
 from agent_graph.identity import EffectKey, RequestId, RunId
 from agent_graph.ports import Clock
-from agent_graph.records import Effect, EffectState, Intent, Lease, Owner, Standing
+from agent_graph.records import Effect, EffectState, Intent, Lease, Owner, Spending, Standing
 from agent_graph.verdicts import Evidence, Failure, LandedEffect, Provenance, StepResult, Undo
 
 
@@ -48,6 +48,7 @@ class Ledger:
             "recovery": intent.recovery,
             "fence": lease.fence,
             "approval": approval,
+            "judged": intent.judged,
             "started": intent.started,
             "deadline": intent.deadline,
         }
@@ -79,6 +80,7 @@ class Ledger:
         durable: bool,
         left: Owner | None = None,
         undo: Undo | None = None,
+        judged: str | None = None,
     ) -> None:
         """Queue the outcome of a step; ``Store.flush`` commits it. A step without an intent (a read) gets its row here.
 
@@ -106,6 +108,7 @@ class Ledger:
             "finished": result.finished,
             "left": text_of(asdict(left)) if left is not None else None,
             "undo": undo.model_dump_json() if undo is not None else None,
+            "judged": judged,
         }
 
         def work(connection: sqlite3.Connection) -> None:
@@ -154,14 +157,15 @@ class Ledger:
     def standings(self, run_id: RunId) -> dict[str, Standing]:
         """How each step of the run stands: its newest row, without the output. The fence orders drives, since a clock may be set back."""
         rows = self._database.rows(
-            """SELECT key, step_id, plan_version, state, status, json_extract(error, '$.code') AS error_code FROM effects
+            """SELECT key, step_id, plan_version, state, status, json_extract(error, '$.code') AS error_code,
+                      (instr(provenance, '"trusted":true') > 0) + 2 * (instr(provenance, '"sensitive":true') > 0) AS label FROM effects
                WHERE run_id = ? ORDER BY plan_version, fence, COALESCE(finished, started)""",
             (run_id,),
         )
-        return {row["step_id"]: Standing._make(row) for row in rows}
+        return {row["step_id"]: Standing._make((*tuple(row)[:-1], row["label"] or 0)) for row in rows}
 
     def effect(self, key: EffectKey) -> Effect | None:
-        row = self._database.row("SELECT * FROM effects WHERE key = ?", (key,))
+        row = self._database.sealed_row("effects", "SELECT * FROM effects WHERE key = ?", (key,))
         if row is None:
             return None
         return Effect(
@@ -183,12 +187,49 @@ class Ledger:
 
     def landed(self, run_id: RunId) -> list[LandedEffect]:
         """Effects that happened, the last one first."""
-        rows = self._database.rows(
+        rows = self._database.sealed_rows(
+            "effects",
             """SELECT * FROM effects WHERE run_id = ? AND state = 'done' AND recovery IS NOT NULL AND tool IS NOT NULL
                ORDER BY COALESCE(finished, started) DESC, step_id""",
             (run_id,),
         )
         return [_landed(row) for row in rows]
+
+    def landed_calls(self, run_id: RunId) -> list[tuple[str, dict[str, Any], str, int]]:
+        """Tool, arguments, step and plan version of each effect that happened."""
+        rows = self._database.sealed_rows(
+            "effects",
+            "SELECT * FROM effects WHERE run_id = ? AND state = 'done' AND recovery IS NOT NULL AND tool IS NOT NULL", (run_id,)
+        )
+        return [(row["tool"], sent(row), row["step_id"], row["plan_version"]) for row in rows]
+
+    def spending(self, run_id: RunId) -> list[Spending]:
+        """By tool, how many calls were made, and how often in all; attempts whose outcome gave way to another are in the trace."""
+        rows = self._database.rows(
+            """SELECT tool, COUNT(*) AS calls, SUM(attempt) AS attempts FROM effects
+               WHERE run_id = :run AND tool IS NOT NULL AND attempt > 0 GROUP BY tool ORDER BY tool""",
+            {"run": run_id},
+        )
+        return [Spending(tool=row["tool"], calls=row["calls"], attempts=row["attempts"]) for row in rows]
+
+    def calls_of(self, run_id: RunId, tools: Sequence[str]) -> list[tuple[str, dict[str, Any]]]:
+        """Tool and arguments of the calls of these tools that were made, and may have happened."""
+        rows = self._database.sealed_rows(
+            "effects",
+            f"""SELECT * FROM effects WHERE run_id = ? AND attempt > 0 AND state IN ('intent', 'done', 'in_doubt')
+                AND tool IN ({",".join("?" * len(tools))})""",
+            [run_id, *tools],
+        )
+        return [(row["tool"], sent(row)) for row in rows]
+
+    def judged(self, run_id: RunId, step_id: str) -> str | None:
+        """What the policy said of the step's newest call."""
+        row = self._database.row(
+            """SELECT judged FROM effects WHERE run_id = ? AND step_id = ? AND judged IS NOT NULL
+               ORDER BY plan_version DESC, fence DESC, COALESCE(finished, started) DESC LIMIT 1""",
+            (run_id, step_id),
+        )
+        return None if row is None else str(row["judged"])
 
     def open_effects(self, run_id: RunId) -> list[Effect]:
         """Begun, and their outcome is not known."""
@@ -196,21 +237,26 @@ class Ledger:
         found = (self.effect(EffectKey(row["key"])) for row in rows)
         return [effect for effect in found if effect is not None]
 
+    def _whole(self, columns: str) -> str:
+        """A seal is of the whole row; without one, what nobody asks for is not read."""
+        return columns if self._database.seals is None else f"{columns}, *"
+
     def result(self, key: EffectKey) -> StepResult | None:
         """One step's result, output included; None while its outcome is open."""
-        row = self._database.row(f"SELECT {_RESULT}, run_id FROM effects WHERE key = ? AND status IS NOT NULL", (key,))
+        row = self._database.sealed_row("effects", f"SELECT {self._whole(_RESULT)} FROM effects WHERE key = ? AND status IS NOT NULL", (key,))
         return None if row is None else _result(row, row["run_id"])
 
     def results(self, run_id: RunId) -> Mapping[str, StepResult]:
         """The newest result of each step, as they stand now; each is parsed when somebody looks at it."""
-        rows = self._database.rows(
-            f"SELECT {_RESULT} FROM effects WHERE run_id = ? AND status IS NOT NULL ORDER BY plan_version, fence, COALESCE(finished, started)",
+        rows = self._database.sealed_rows(
+            "effects",
+            f"SELECT {self._whole(_RESULT)} FROM effects WHERE run_id = ? AND status IS NOT NULL ORDER BY plan_version, fence, COALESCE(finished, started)",
             (run_id,),
         )
         return StoredResults(run_id, {row["step_id"]: row for row in rows})
 
 
-_RESULT = "step_id, status, state, attempt, plan_version, started, finished, output, evidence, error, provenance"
+_RESULT = "run_id, step_id, status, state, attempt, plan_version, started, finished, output, evidence, error, provenance"
 """What a result is made of."""
 
 
@@ -241,28 +287,29 @@ class StoredResults(Mapping[str, StepResult]):
 
 
 _BEGIN = """
-    INSERT INTO effects (key, run_id, step_id, plan_version, tool, args, risk, recovery, state, attempt, fence, approval_id, started, deadline)
-    VALUES (:key, :run, :step, :version, :tool, :args, :risk, :recovery, 'intent', 1, :fence, :approval, :started, :deadline)
+    INSERT INTO effects (key, run_id, step_id, plan_version, tool, args, risk, recovery, state, attempt, fence, approval_id, started, deadline,
+                         judged)
+    VALUES (:key, :run, :step, :version, :tool, :args, :risk, :recovery, 'intent', 1, :fence, :approval, :started, :deadline, :judged)
     ON CONFLICT (key) DO NOTHING RETURNING attempt"""
 
 _BEGIN_AGAIN = """
     UPDATE effects SET plan_version = :version, state = 'intent', status = NULL, seq = NULL, attempt = attempt + 1, fence = :fence,
         approval_id = COALESCE(:approval, approval_id), output = NULL, error = NULL, evidence = NULL, finished = NULL, started = :started,
-        deadline = :deadline, risk = :risk, recovery = :recovery
+        deadline = :deadline, risk = :risk, recovery = :recovery, judged = :judged
     WHERE key = :key AND state <> 'done' RETURNING attempt"""
 
 _FINISH = f"""
     INSERT INTO effects (key, run_id, step_id, plan_version, tool, args, risk, state, status, attempt, fence, output, error, evidence, provenance,
-                         started, finished, left_by, undo, seq)
+                         started, finished, left_by, undo, judged, seq)
     SELECT :key, :run, :step, :version, :tool, :args, :risk, :state, :status, :attempt, :fence, :output, :error, :evidence, :provenance,
-           :started, :finished, :left, :undo, CASE WHEN :finished IS NULL THEN NULL ELSE {NEXT} END
+           :started, :finished, :left, :undo, :judged, CASE WHEN :finished IS NULL THEN NULL ELSE {NEXT} END
     WHERE {HELD} ON CONFLICT (key) DO NOTHING"""
 
 _OUTCOME = f"""
     UPDATE effects SET plan_version = :version, tool = COALESCE(:tool, tool), args = COALESCE(:args, args), risk = COALESCE(:risk, risk),
         state = :state, status = :status, attempt = MAX(attempt, :attempt), fence = :fence, output = :output, error = :error, evidence = :evidence,
         provenance = :provenance, started = COALESCE(:started, started), finished = :finished, left_by = :left, undo = COALESCE(:undo, undo),
-        seq = CASE WHEN :finished IS NULL THEN NULL ELSE {NEXT} END
+        judged = COALESCE(:judged, judged), seq = CASE WHEN :finished IS NULL THEN NULL ELSE {NEXT} END
     WHERE key = :key AND """
 
 _END = f"{_OUTCOME} state = 'intent' AND status IS NULL AND {HELD}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 import threading
+from collections.abc import Mapping
 from typing import Any
 
 from agent_graph.checkpoints.database import Database, reads_row
@@ -68,7 +69,7 @@ class Runs:
 
     def get(self, run_id: str) -> RunRecord:
         """Raises UnknownRun."""
-        row = self._database.row("SELECT * FROM runs WHERE id = ?", (run_id,))
+        row = self._database.sealed_row("runs", "SELECT * FROM runs WHERE id = ?", (run_id,))
         if row is None:
             raise UnknownRun(f"there is no run {run_id} in {self._database.path}; list them with: agent-graph runs")
         return _run(row)
@@ -87,7 +88,8 @@ class Runs:
 
     def current(self, thread_id: str, checkpoint_ns: str = "") -> RunRecord | None:
         """The newest run of the thread: the one that was made last, whatever the clock said."""
-        row = self._database.row(
+        row = self._database.sealed_row(
+            "runs",
             "SELECT * FROM runs WHERE thread_id = ? AND checkpoint_ns = ? ORDER BY rowid DESC LIMIT 1",
             (thread_id, checkpoint_ns),
         )
@@ -95,13 +97,13 @@ class Runs:
 
     def of_thread(self, thread_id: str, checkpoint_ns: str = "") -> list[RunRecord]:
         """The thread's runs, the one that was made last first."""
-        rows = self._database.rows(
-            "SELECT * FROM runs WHERE thread_id = ? AND checkpoint_ns = ? ORDER BY rowid DESC", (thread_id, checkpoint_ns)
+        rows = self._database.sealed_rows(
+            "runs", "SELECT * FROM runs WHERE thread_id = ? AND checkpoint_ns = ? ORDER BY rowid DESC", (thread_id, checkpoint_ns)
         )
         return [_run(row) for row in rows]
 
     def recent(self, status: StoredStatus | None = None, limit: int = 100) -> list[RunRecord]:
-        """Newest first."""
+        """Newest first. Only to look at: no seal is held against them, so that one row that was changed does not hide the others."""
         where, values = ("WHERE status = ?", [status]) if status else ("", [])
         return [
             _run(row)
@@ -110,8 +112,8 @@ class Runs:
 
     def with_metadata(self, key: str, value: str) -> list[RunRecord]:
         """Runs whose metadata say so, oldest first."""
-        rows = self._database.rows(
-            "SELECT * FROM runs WHERE metadata IS NOT NULL AND json_extract(metadata, '$.' || ?) = ? ORDER BY rowid", (key, value)
+        rows = self._database.sealed_rows(
+            "runs", "SELECT * FROM runs WHERE metadata IS NOT NULL AND json_extract(metadata, '$.' || ?) = ? ORDER BY rowid", (key, value)
         )
         return [_run(row) for row in rows]
 
@@ -171,7 +173,7 @@ class Runs:
 
     # ── plans ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def add_plan(self, lease: Lease, plan: Plan) -> None:
+    def add_plan(self, lease: Lease, plan: Plan, lineage: Mapping[str, Any] | None = None) -> None:
         """A new version. Writing the same version again is no change; another plan under its number is refused."""
         now = self._clock.now()
 
@@ -182,7 +184,7 @@ class Runs:
                 if there["digest"] != plan.digest:
                     raise StoreError(f"run {lease.run_id} has another plan of version {plan.version}; a plan is never edited in place")
                 return
-            _insert_plan(connection, lease.run_id, plan, plan.written(), now)
+            _insert_plan(connection, lease.run_id, plan, plan.written(), now, text_of(dict(lineage)) if lineage else None)
 
         self._database.write(work)
 
@@ -200,20 +202,22 @@ class Runs:
 
     def plan(self, run_id: RunId, version: int | None = None) -> PlanRecord | None:
         """One version, or the newest. Raises StoreUnreadable when the row no longer matches its digest."""
-        row = self._database.row(
+        row = self._database.sealed_row(
+            "plans",
             "SELECT * FROM plans WHERE run_id = :run AND version = COALESCE(:version, (SELECT MAX(version) FROM plans WHERE run_id = :run))",
             {"run": run_id, "version": version},
         )
         return None if row is None else _plan(row)
 
     def plans(self, run_id: RunId) -> list[PlanRecord]:
-        return [_plan(row) for row in self._database.rows("SELECT * FROM plans WHERE run_id = ? ORDER BY version", (run_id,))]
+        rows = self._database.sealed_rows("plans", "SELECT * FROM plans WHERE run_id = ? ORDER BY version", (run_id,))
+        return [_plan(row) for row in rows]
 
 
-def _insert_plan(connection: sqlite3.Connection, run_id: RunId, plan: Plan, text: str, now: float) -> None:
+def _insert_plan(connection: sqlite3.Connection, run_id: RunId, plan: Plan, text: str, now: float, lineage: str | None = None) -> None:
     connection.execute(
-        """INSERT INTO plans (run_id, version, digest, parent, plan, reason, created_by, created) VALUES (?, ?, ?, ?, ?, ?, ?, ?)""",
-        (run_id, plan.version, plan.digest, plan.parent, text, plan.reason, plan.created_by, now),
+        """INSERT INTO plans (run_id, version, digest, parent, plan, reason, created_by, created, lineage) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)""",
+        (run_id, plan.version, plan.digest, plan.parent, text, plan.reason, plan.created_by, now, lineage),
     )
     connection.execute("UPDATE runs SET plan_version = ?, updated = ? WHERE id = ?", (plan.version, now, run_id))
 
@@ -287,4 +291,6 @@ def _plan(row: sqlite3.Row) -> PlanRecord:
         issues=report.issues,
         risk=report.risk if row["report"] else None,
         calls=report.calls,
+        policy=report.policy,
+        lineage=value_of(row["lineage"]) or {},
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,12 +11,16 @@ from typing import TYPE_CHECKING, Self
 from agent_graph.checkpoints import purge
 from agent_graph.checkpoints.approvals import Approvals
 from agent_graph.checkpoints.database import Database
+from agent_graph.checkpoints.grants import Grants
+from agent_graph.checkpoints.keys import Given, Keys, keys_of_environment, read_keys
 from agent_graph.checkpoints.leases import Leases, check_fence
 from agent_graph.checkpoints.ledger import Ledger
 from agent_graph.checkpoints.place import DEFAULT_PATH
+from agent_graph.checkpoints.policies import Policies
 from agent_graph.checkpoints.retention import DEFAULT, Retention
 from agent_graph.checkpoints.runs import Runs
 from agent_graph.checkpoints.trace import Events
+from agent_graph.checkpoints.usage import Usages
 from agent_graph.identity import RunId
 from agent_graph.ports import Clock, SystemClock
 from agent_graph.records import Lease
@@ -24,9 +29,18 @@ if TYPE_CHECKING:
     from langgraph.checkpoint.base import BaseCheckpointSaver
 
 
+def _keys(key: Given | None, path: str | Path) -> Keys:
+    """Read here and not by each caller: whoever forgot would write rows without a seal, or not be told of those that were changed."""
+    if key == () or str(path) == ":memory:":
+        return ()
+    return keys_of_environment(os.environ) if key is None else read_keys(key)
+
+
 class SqliteStore:
     """``must_exist``: refuse instead of making a new file. ``retention``: which checkpoints are kept. ``busy_timeout``: seconds to wait for
-    another process's transaction. Raises StoreError and its kinds when the file cannot be used.
+    another process's transaction. ``key``: what its rows are sealed with, one or several (the first seals, each verifies); None: what the
+    environment says (``keys``), ``()``: none, whatever it says. Raises StoreError and its kinds when the file cannot be used, UsageError for a
+    key that cannot.
     """
 
     def __init__(
@@ -37,15 +51,19 @@ class SqliteStore:
         must_exist: bool = False,
         retention: Retention = DEFAULT,
         busy_timeout: float | None = None,
+        key: Given | None = None,
     ) -> None:
         self.clock: Clock = clock or SystemClock()
         self.retention = retention
-        self.database = Database(path, must_exist=must_exist, busy_timeout=busy_timeout)
+        self.database = Database(path, must_exist=must_exist, busy_timeout=busy_timeout, keys=_keys(key, path))
         self.runs = Runs(self.database, self.clock)
         self.ledger = Ledger(self.database, self.clock)
         self.approvals = Approvals(self.database, self.clock)
         self.leases = Leases(self.database, self.clock)
         self.events = Events(self.database)
+        self.policies = Policies(self.database, self.clock)
+        self.grants = Grants(self.database, self.clock)
+        self.usage = Usages(self.database)
         self._saver: BaseCheckpointSaver[str] | None = None
 
     @property

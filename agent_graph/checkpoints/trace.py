@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import math
 import sqlite3
 from typing import TYPE_CHECKING, Any
 
@@ -61,6 +63,17 @@ class Events:
             {"run": run_id},
         )
         return [_event(row) for row in rows]
+
+    def worked(self, run_id: RunId) -> float:
+        """Seconds in which the run was worked on: between the lines of its trace, less those in which it waited for somebody to go on with it."""
+        rows = self._database.rows(
+            """SELECT seq, at, kind FROM events WHERE run_id = :run
+               UNION ALL SELECT seq, finished, 'step_finished' FROM effects WHERE run_id = :run AND seq IS NOT NULL AND finished IS NOT NULL
+               ORDER BY seq""",
+            {"run": run_id},
+        )
+        lines = [(row["at"], row["kind"]) for row in rows]
+        return math.fsum(max(0.0, at - before) for (before, _), (at, kind) in itertools.pairwise(lines) if kind not in ("run_started", "decided"))
 
 
 @reads_row("events")

@@ -8,13 +8,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from agent_graph.events import Event
+from agent_graph.execution.budget import Budget
 from agent_graph.execution.isolation import Workers
 from agent_graph.execution.results import Results
 from agent_graph.execution.slots import Slots
 from agent_graph.identity import RunId
 from agent_graph.plan import Plan
-from agent_graph.policy.compiler import Rules
 from agent_graph.policy.dataflow import Dataflow
+from agent_graph.policy.lineage import Lineage
+from agent_graph.policy.permission import Rules
 from agent_graph.ports import Clock, Store
 from agent_graph.records import Lease
 from agent_graph.redaction import NOTHING, Redaction
@@ -38,6 +40,10 @@ class RunContext:
     workers: Workers = field(default_factory=Workers)
     loop: asyncio.AbstractEventLoop | None = None
     """Where async tools run: the caller's loop under an async caller; None for the background loop."""
+    lineage: Lineage = field(default_factory=dict)
+    """Of the plan's steps that a replan brought."""
+    budget: Budget | None = None
+    """None: nothing bounds the calls."""
     redaction: Redaction = NOTHING
     """Secrets that are kept out of whatever is written down."""
     stop: threading.Event = field(default_factory=threading.Event)

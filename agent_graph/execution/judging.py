@@ -152,7 +152,7 @@ class Judging:
             started=effect.started,
             finished=now,
             failure=kept.failure,
-            provenance=Provenance(source="person"),
+            provenance=Provenance(source="person", trusted=True),
             landed=True,
         )
         return Outcome(key=effect.key, state="done", result=result, durable=True)
@@ -180,6 +180,7 @@ class Judging:
             risk=prepared.tool.spec.risk,
             durable=prepared.changes,
             undo=self.undo(prepared, result.output) if state == "done" else None,
+            judged=prepared.judged,
         )
 
     def undo(self, prepared: Prepared, output: Any) -> Undo | None:
@@ -200,14 +201,14 @@ class Judging:
     def skipped(self, step: Step, code: str, message: str) -> Outcome:
         return self.not_called(step, "skipped", Failure(code=code, message=message), None)
 
-    def blocked(self, step: Step, code: str, message: str, args: dict[str, Any] | None = None) -> Outcome:
-        return self.not_called(step, "blocked", Failure(code=code, message=message), args)
+    def blocked(self, step: Step, code: str, message: str, args: dict[str, Any] | None = None, judged: str | None = None) -> Outcome:
+        return self.not_called(step, "blocked", Failure(code=code, message=message), args, judged)
 
-    def not_called(self, step: Step, status: StepStatus, why: Failure, args: dict[str, Any] | None) -> Outcome:
+    def not_called(self, step: Step, status: StepStatus, why: Failure, args: dict[str, Any] | None, judged: str | None = None) -> Outcome:
         now = self.run.clock.now()
         key = EffectKey(digest(["not called", self.run.run_id, step.id])[:32])
         result = StepResult(step_id=step.id, status=status, error=why, started=now, finished=now, plan_version=self.run.plan.version)
-        return Outcome(key=key, state="skipped", result=result, tool=step.tool, args=args)
+        return Outcome(key=key, state="skipped", result=result, tool=step.tool, args=args, judged=judged)
 
     def context(self, steps: frozenset[str], own: dict[str, Any] | None = None) -> dict[str, Any]:
         """What an expression sees."""

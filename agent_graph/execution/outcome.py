@@ -33,6 +33,8 @@ class Outcome:
     """The process in which a call that was given up still runs."""
     undo: Undo | None = None
     """What would take the effect back."""
+    judged: str | None = None
+    """What the policy said of the call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,14 @@ class TimedOut:
     """A thread cannot be killed: the call was left behind and may still do something."""
 
 
-Reply = Returned | Raised | TimedOut
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The call was not made: it does not fit into what the run may still use."""
+
+    why: str
+
+
+Reply = Returned | Raised | TimedOut | Refused
 
 
 @dataclass(slots=True, kw_only=True)
@@ -85,6 +94,7 @@ class Prepared:
     until: float = 0.0
     """The same moment on the monotonic clock."""
     announced: bool = False
+    judged: str | None = None
 
     @property
     def changes(self) -> bool:

@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+from agent_graph.execution.allowing import Allowing
 from agent_graph.execution.asking import doubt, doubt_digest
 from agent_graph.execution.context import RunContext
 from agent_graph.execution.judging import Judging
@@ -15,7 +16,7 @@ from agent_graph.plan import Step
 from agent_graph.records import Effect
 from agent_graph.threads import run_coroutine, start
 from agent_graph.tools.tool import Tool, ToolContext
-from agent_graph.verdicts import Absent, Landed, Provenance, Unknown
+from agent_graph.verdicts import Absent, Deny, Landed, Unknown
 
 ORPHANED = 1.0
 """Seconds for which the worker process of a driver that was killed may go on, where its tool holds up its own end."""
@@ -29,9 +30,10 @@ _STILL_RUNS = "it was given up at its deadline, and still runs in {}"
 class Recovery:
     """Of one visit of ``execute``. ``pause`` waits, and raises when the run is stopped."""
 
-    def __init__(self, run: RunContext, judging: Judging, pause: Callable[[float], None]) -> None:
+    def __init__(self, run: RunContext, judging: Judging, allowing: Allowing, pause: Callable[[float], None]) -> None:
         self.run = run
         self.judging = judging
+        self.allowing = allowing
         self.pause = pause
 
     def recover(self, step: Step, effect: Effect) -> Prepared | Outcome | Waits | NothingHappened:
@@ -52,6 +54,9 @@ class Recovery:
             return Waits(doubt(self.run, step, effect, f"the tool {effect.tool!r} is not registered any more"))
         match effect.recovery:
             case "rerun" | "idempotent" | "keyed":
+                verdict = self.allowing.permission(step, tool.spec, effect.args).verdict
+                if isinstance(verdict, Deny):  # since it was begun, for example by a policy that was changed
+                    return Waits(doubt(self.run, step, effect, f"it was begun, and is not sent again: {verdict.reason}"))
                 return self.prepared_again(step, effect, tool)
             case "probeable" if tool.probe is not None:
                 context = ToolContext(run_id=self.run.run_id, step_id=step.id, idempotency_key=effect.key, deadline=effect.deadline)
@@ -85,7 +90,7 @@ class Recovery:
             key=effect.key,
             timeout=step.timeout_s or tool.spec.timeout,
             approval=None,
-            provenance=Provenance(source=tool.name, steps=tuple(sorted(step.reads))),
+            provenance=self.allowing.provenance(step, tool.spec),
         )
         prepared.attempt, prepared.started, prepared.deadline = effect.attempt, effect.started, effect.deadline
         return prepared

@@ -8,11 +8,13 @@ from collections.abc import Set as AbstractSet
 from typing import Any, Literal
 
 from agent_graph.errors import UsageError
+from agent_graph.execution.budget import Budget
 from agent_graph.execution.references import MissingOutput
-from agent_graph.identity import EffectKey, RunId
+from agent_graph.identity import EffectKey, RunId, call_key
 from agent_graph.plan import Plan, Step
 from agent_graph.policy.dataflow import Dataflow
 from agent_graph.policy.expressions import ExpressionError, evaluate, steps_read
+from agent_graph.policy.provenance import OUTSIDE, Label
 from agent_graph.ports import Store
 from agent_graph.records import PlanRecord, Standing
 from agent_graph.verdicts import CONDITION_FALSE, StepResult, StepStatus
@@ -21,6 +23,9 @@ ENDED: frozenset[StepStatus] = frozenset({"succeeded", "failed", "blocked", "ski
 
 MOST_OUTPUTS = 128
 """Outputs that are kept at hand; an older one is read again when somebody refers to it."""
+
+_LABELS = tuple(Label(trusted=bool(number & 1), sensitive=bool(number & 2)) for number in range(4))
+"""By ``Standing.label``."""
 
 Way = Literal["open", "good", "absent", "halt"]
 """
@@ -42,6 +47,9 @@ class Results:
         """How steps ended in this plan version, those that have."""
         self._outputs: dict[str, Any] = {}
         """Those that came last."""
+        self._run_id = run_id
+        self._landed: dict[str, tuple[str, int]] | None = None
+        """Read at the first call of a later plan version that could repeat an effect."""
         self._lock = threading.Lock()
 
     def standing(self, step_id: str) -> Standing | None:
@@ -136,6 +144,30 @@ class Results:
             self._remember(step_id, output)
             return output
 
+    def label(self, step_id: str) -> Label:
+        """Of what stands for the step: its own output, or its fallback's where it failed."""
+        if self.status(step_id) in ("failed", "blocked"):
+            fallback = self.plan.by_id[step_id].fallback
+            if fallback is not None:
+                return self.label(fallback)
+        standing = self._standings.get(step_id)
+        return OUTSIDE if standing is None else _LABELS[standing.label]
+
+    def landed(self, key: str) -> tuple[str, int] | None:
+        """By ``call_key``: the step and the plan version whose effect was this very call."""
+        with self._lock:
+            if self._landed is None:
+                self._landed = {
+                    call_key(tool, args): (step_id, version)
+                    for tool, args, step_id, version in self._store.ledger.landed_calls(self._run_id)
+                }
+            return self._landed.get(key)
+
+    def note_landed(self, key: str, step_id: str, version: int) -> None:
+        with self._lock:
+            if self._landed is not None:
+                self._landed.setdefault(key, (step_id, version))
+
     def result(self, step_id: str) -> StepResult | None:
         standing = self._standings.get(step_id)
         return None if standing is None else self._store.ledger.result(EffectKey(standing.key))
@@ -185,6 +217,13 @@ class Known:
         self._current: PlanRecord | None = None
         self._results: Results | None = None
         self._flow: Dataflow | None = None
+        self._budget: Budget | None = None
+
+    def budget(self, make: Callable[[], Budget]) -> Budget:
+        """What the run may still use. It counts on over everything that happens in the drive."""
+        if self._budget is None:
+            self._budget = make()
+        return self._budget
 
     def current(self, store: Store, run_id: RunId) -> PlanRecord | None:
         """The newest plan version; None while there is none."""
@@ -197,11 +236,11 @@ class Known:
             self._results, self._flow = Results(store, run_id, plan), None
         return self._results
 
-    def flow(self, store: Store, run_id: RunId, plan: Plan) -> Dataflow:
-        """Of what had not ended when it was asked for first."""
+    def flow(self, store: Store, run_id: RunId, plan: Plan, *, every: bool = False) -> Dataflow:
+        """Of what had not ended when it was asked for first. ``every``: with ``every_need``."""
         results = self.results(store, run_id, plan)
         if self._flow is None:
-            self._flow = Dataflow.of(plan, {step_id for step_id in results.statuses if results.ended(step_id)})
+            self._flow = Dataflow.of(plan, {step_id for step_id in results.statuses if results.ended(step_id)}, every=every)
         return self._flow
 
     def forget(self) -> None:

@@ -23,6 +23,7 @@ from agent_graph.execution.context import RunContext
 from agent_graph.execution.judging import Judging
 from agent_graph.execution.outcome import Outcome, Prepared, Reply, Waits
 from agent_graph.execution.step import Pipeline
+from agent_graph.identity import call_key
 from agent_graph.plan import Step
 from agent_graph.ports import ToolSpec
 from agent_graph.records import Owner, Standing
@@ -294,6 +295,7 @@ class Execution:
             durable=came.durable,
             left=left,
             undo=came.undo,
+            judged=came.judged,
         )
 
     def _note(self, step: Step, came: Outcome) -> None:
@@ -306,8 +308,11 @@ class Execution:
             state=came.state,
             status=result.status,
             error_code=result.error.code if result.error else None,
+            label=0 if result.provenance is None else result.provenance.trusted + 2 * result.provenance.sensitive,
         )
         self.results.record(standing, result.output)
+        if result.landed and came.tool is not None and came.durable:
+            self.results.note_landed(call_key(came.tool, came.args or {}), step.id, result.plan_version)
 
     def _ended(self, step: Step) -> None:
         board = self._board

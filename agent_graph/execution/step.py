@@ -13,18 +13,20 @@ from typing import cast
 
 from agent_graph.errors import NotDone
 from agent_graph.events import StepStarted
+from agent_graph.execution.allowing import Allowing
 from agent_graph.execution.asking import doubt, request
 from agent_graph.execution.calls import Calls
 from agent_graph.execution.context import RunContext
 from agent_graph.execution.freshness import Freshness
 from agent_graph.execution.judging import Judging
-from agent_graph.execution.outcome import NothingHappened, Outcome, Prepared, Raised, Reply, Returned, TimedOut, Waits
+from agent_graph.execution.outcome import NothingHappened, Outcome, Prepared, Raised, Refused, Reply, Returned, TimedOut, Waits
 from agent_graph.execution.recovery import Recovery
 from agent_graph.execution.references import MissingOutput, ReferenceError_, resolve
 from agent_graph.execution.results import Results
-from agent_graph.identity import StepId, call_digest, digest, effect_key
+from agent_graph.identity import StepId, digest, effect_key
 from agent_graph.plan import Step
 from agent_graph.policy.expressions import ExpressionError, evaluate, steps_read
+from agent_graph.policy.permission import Permission
 from agent_graph.policy.schemas import mismatches
 from agent_graph.records import Effect, Intent
 from agent_graph.redaction import is_stand_in
@@ -69,7 +71,8 @@ class Pipeline:
         self.run = run
         self.results = results
         self.judging = judging
-        self.recovery = Recovery(run, judging, pause)
+        self.allowing = Allowing(run)
+        self.recovery = Recovery(run, judging, self.allowing, pause)
         self.calls = calls
         self.pause = pause
         self.freshness = Freshness(self, read_again)
@@ -117,28 +120,33 @@ class Pipeline:
             return self.judging.blocked(step, "invalid_arguments", f"{tool.name}: {'; '.join(wrong)}", args)
         if step.allowed_tools and tool.name not in step.allowed_tools:
             return self.judging.blocked(step, "tool_not_allowed", f"the step allows only {', '.join(step.allowed_tools)}", args)
+        late = self.allowing.out_of_order(step, tool.spec)
+        if late:
+            return self.judging.blocked(step, "order_violated", late, args)
         key = effect_key(self.run.run_id, StepId(step.id), tool.name, args)
-        provenance = Provenance(source=tool.name, steps=tuple(sorted(step.reads)), params=tuple(sorted(_params(step))))
         prepared = Prepared(
-            step=step, tool=tool, args=args, key=key, timeout=step.timeout_s or tool.spec.timeout, approval=None, provenance=provenance
+            step=step,
+            tool=tool,
+            args=args,
+            key=key,
+            timeout=step.timeout_s or tool.spec.timeout,
+            approval=None,
+            provenance=self.allowing.provenance(step, tool.spec),
         )
+        said = self.allowing.permission(step, tool.spec, args)
+        verdict = said.verdict
+        prepared.judged = self.allowing.recorded(verdict)
+        if isinstance(verdict, Deny):
+            return self.judging.blocked(step, said.code, verdict.reason, args, prepared.judged)
         if begun is not None and begun.key == key:
             # The very same call is tried again: its yes was used up by it, and covers it still.
             prepared.attempt = begun.attempt
-            verdict = self.run.rules.policy.judge(tool.spec)
-            return self.judging.blocked(step, "denied_by_policy", verdict.reason, args) if isinstance(verdict, Deny) else prepared
+            return prepared
         if tool.spec.changes and self.results.standing(step.id) is not None:  # else there is no row of the step
             landed = self.run.store.ledger.effect(key)
             if landed is not None and landed.state == "done":
                 return self.judging.judge_again(prepared, landed)
-        verdict = self.run.rules.policy.judge(tool.spec)
-        match verdict:
-            case Deny(reason):
-                return self.judging.blocked(step, "denied_by_policy", reason, args)
-            case Ask(reason):
-                return self.approved(prepared, reason)
-            case Allow():
-                return self.approved(prepared, f"step {step.id} requires approval") if step.approval == "required" else prepared
+        return prepared if isinstance(verdict, Allow) else self.approved(prepared, verdict, said)
 
     def skip(self, step: Step) -> Outcome | None:
         """Whether the step does not run at all."""
@@ -169,28 +177,34 @@ class Pipeline:
             why = getattr(answered.decision, "reason", "") or "nobody answered"
             return self.judging.blocked(step, "not_answered", why)
         result = self.judging.judged(step, answered.decision.text, attempts=1, started=answered.request.asked, finished=now)
-        result = result.model_copy(update={"provenance": Provenance(source="person")})
+        result = result.model_copy(update={"provenance": Provenance(source="person", trusted=True)})
         return Outcome(key=key, state="done", result=result, tool="ask", durable=True)
 
-    def approved(self, prepared: Prepared, reason: str) -> Prepared | Waits:
-        """The call with the unused yes that covers exactly it, or what is asked."""
-        spec = prepared.tool.spec
-        bound = call_digest(self.run.run_id, StepId(prepared.step.id), spec.name, spec.digest, prepared.args)
-        prepared.approval = self.run.store.approvals.grant(self.run.run_id, bound)
+    def approved(self, prepared: Prepared, verdict: Ask, said: Permission) -> Prepared | Waits:
+        """The call with the unused yes that covers exactly it, or with a standing one; else what is asked."""
+        step, spec = prepared.step, prepared.tool.spec
+        prepared.approval = self.allowing.approval(step, spec, prepared.args)
         if prepared.approval is not None:
+            return prepared
+        standing = self.allowing.standing(spec, prepared.args) if said.standing else None
+        if standing is not None:
+            prepared.judged = self.allowing.recorded(verdict, standing)
             return prepared
         return Waits(
             request(
                 self.run,
-                prepared.step,
+                step,
                 "step",
-                bound,
-                reason,
+                self.allowing.bound(step, spec, prepared.args),
+                verdict.reason,
                 tool=spec.name,
                 args=prepared.args,
                 risk=spec.risk,
                 recovery=spec.recovery,
                 idempotency_key=prepared.key,
+                sources=said.sources,
+                rule=verdict.rule,
+                policy=self.run.rules.policy.digest,
             )
         )
 
@@ -212,6 +226,9 @@ class Pipeline:
 
     def attempt(self, prepared: Prepared, *, waits: bool = False) -> Reply:
         self.pause(0)  # a stopped run begins no call
+        refused = self.refused(prepared)
+        if refused is not None:
+            return refused
         while not self.run.slots.may_start(prepared.tool.spec):
             self.pause(RATE_POLL)
         clock, step = self.run.clock, prepared.step
@@ -232,6 +249,7 @@ class Pipeline:
                     recovery=prepared.tool.spec.recovery,
                     started=prepared.started,
                     deadline=prepared.deadline,
+                    judged=prepared.judged,
                 ),
                 prepared.approval,
             )
@@ -251,6 +269,13 @@ class Pipeline:
             )
         return self.calls.make(prepared, self.tool_context(prepared), waits=waits)
 
+    def refused(self, prepared: Prepared) -> Refused | None:
+        """A call whose worst case does not fit into what is left is not made, nor tried again."""
+        if self.run.budget is None:
+            return None
+        why = self.run.budget.take(prepared.tool.spec, prepared.args, prepared.timeout, first=prepared.attempt == 0)
+        return Refused(why) if why else None
+
     def tool_context(self, prepared: Prepared) -> ToolContext:
         return ToolContext(run_id=self.run.run_id, step_id=prepared.step.id, idempotency_key=prepared.key, deadline=prepared.deadline)
 
@@ -262,11 +287,15 @@ class Pipeline:
             case Raised(error):
                 definite = isinstance(error, (NotDone, *prepared.tool.definite)) or not prepared.changes
                 failure = Failure(code="tool_failed", message=self.judging.describe(error), retryable=definite)
+            case Refused(why):
+                return self.judging.blocked(prepared.step, "budget_exceeded", why, prepared.args, prepared.judged)
             case TimedOut(still_running):
                 definite = not prepared.changes
                 left = "; the call was left behind and may still end" if still_running else ""
                 failure = Failure(code="timeout", message=f"no answer within {prepared.timeout:g} s{left}", retryable=True)
         if definite:
+            if self.run.budget is not None:
+                self.run.budget.give_back(prepared.tool.spec, prepared.args)
             if prepared.attempt >= prepared.step.max_attempts:
                 return self.judging.failed(prepared, failure)
             if prepared.changes:

@@ -6,18 +6,23 @@ here. Each decision is acted on once.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Literal
 
 from langgraph.types import interrupt
 
 from agent_graph.errors import DecisionConflict, InvalidDecision, NothingPending
-from agent_graph.events import Decided
+from agent_graph.events import Decided, Note
 from agent_graph.identity import StepId, call_digest
 from agent_graph.nodes.edits import check_edit, edited_plan
 from agent_graph.nodes.gate import RECORDED, Unclear, payload, read_answer
 from agent_graph.nodes.plan import plan_made
 from agent_graph.nodes.validate import plan_digest
 from agent_graph.nodes.visit import Visit
+from agent_graph.plan import Plan
+from agent_graph.policy.approvers import may_not_approve
+from agent_graph.policy.compiler import SoFar
+from agent_graph.policy.lineage import lineage_of
 from agent_graph.records import ApprovalRecord
 from agent_graph.state import State, Update
 from agent_graph.verdicts import Approve, Call, Edit, Reject, Request, Resolve, Respond
@@ -56,6 +61,10 @@ def take(visit: Visit, answer: Any, shown: Request) -> str | None:
         decision = read_answer(answer, shown, visit.deps.rules.policy, schema, plan, sent_again=visit.sent_again)
         if isinstance(decision, Edit):
             try_edit(visit, decision, shown)
+        if not isinstance(decision, Reject | Respond):
+            refused = may_not_approve(visit.deps.rules.policy, shown, decision.by, visit.record.goal.principal)
+            if refused:
+                return refused
         visit.deps.store.approvals.decide(visit.run_id, {shown.id: decision})
     except (Unclear, InvalidDecision, NothingPending) as error:
         return str(error)
@@ -87,6 +96,8 @@ def act(visit: Visit, decided: list[ApprovalRecord]) -> Update:
         waiting = visit.deps.store.approvals.open(visit.run_id)
         visit.deps.store.runs.set_status(visit.lease, "paused")
         return {"next": "approve", "why": f"{len(waiting)} more waiting", "asking": waiting[0].id}
+    if following == "execute" and visit.current is not None and visit.current.policy not in ("", visit.deps.rules.policy.digest):
+        return {"next": "validate", "why": f"{why}; the policy was changed since the plan was checked"}
     return {"next": following, "why": why}
 
 
@@ -103,6 +114,12 @@ def blocked_by_gate(visit: Visit) -> bool:
 
 def follow(visit: Visit, record: ApprovalRecord) -> tuple[Way, str]:
     approvals, request, decision = visit.deps.store.approvals, record.request, record.decision
+    if isinstance(decision, Approve | Edit | Resolve):
+        refused = may_not_approve(visit.deps.rules.policy, request, record.by, visit.record.goal.principal)
+        if refused:  # it was looked at when it was recorded: the policy was changed since, or somebody went past us
+            approvals.void(visit.lease, request.id)
+            visit.trace(Note(run_id=visit.run_id, at=visit.now(), step_id=request.step_id, message=f"a yes does not count: {refused}"))
+            return "validate", refused
     match decision:
         case Reject():
             approvals.handle(visit.lease, request.id)
@@ -140,7 +157,12 @@ def rejected(visit: Visit, record: ApprovalRecord, decision: Reject) -> tuple[Wa
 def try_edit(visit: Visit, decision: Edit, request: Request) -> None:
     """Raises InvalidDecision when the edited plan cannot run."""
     made = edited_plan(visit.plan, decision, request, visit.plan.version + 1)
-    check_edit(made, visit.deps.rules, visit.run_id, visit.results.frozen())
+    check_edit(made, visit.deps.rules, visit.run_id, so_far_of_edit(visit, made))
+
+
+def so_far_of_edit(visit: Visit, made: Plan) -> SoFar:
+    """What a person changes is theirs; what they leave as it was keeps its story."""
+    return replace(visit.so_far(), frozen=visit.results.frozen(), lineage=lineage_of(made, (), visit.plan, visit.lineage))
 
 
 def edit(visit: Visit, record: ApprovalRecord, decision: Edit) -> tuple[Way, str]:
@@ -148,7 +170,8 @@ def edit(visit: Visit, record: ApprovalRecord, decision: Edit) -> tuple[Way, str
     store, request = visit.deps.store, record.request
     made = edited_plan(visit.plan, decision.model_copy(update={"by": record.by}), request, visit.plan.version + 1)
     try:
-        report = check_edit(made, visit.deps.rules, visit.run_id, visit.results.frozen())
+        so_far = so_far_of_edit(visit, made)
+        report = check_edit(made, visit.deps.rules, visit.run_id, so_far)
     except InvalidDecision as error:
         # It was checked when it was recorded; tools or policy have changed since.
         store.approvals.handle(visit.lease, request.id)
@@ -158,7 +181,7 @@ def edit(visit: Visit, record: ApprovalRecord, decision: Edit) -> tuple[Way, str
         grants, approved_plan = report.calls, plan_digest(visit.run_id, made)
     else:
         grants, approved_plan = (edited_call(visit, decision, request),), None
-    visit.add_plan(made)
+    visit.add_plan(made, so_far.lineage)
     store.approvals.handle(visit.lease, request.id, grants=grants, approved_plan=approved_plan, expires=request.expires)
     visit.trace(plan_made(made, visit.run_id, visit.now()))
     return "validate", "the plan was edited"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from agent_graph.errors import InvalidDecision
 from agent_graph.identity import RunId
-from agent_graph.plan import Plan, Step
-from agent_graph.policy.compiler import Rules, compile_plan
+from agent_graph.plan import Plan
+from agent_graph.policy.compiler import Rules, SoFar, compile_plan
 from agent_graph.verdicts import Edit, Report, Request
 
 
@@ -32,9 +32,9 @@ def edited_plan(plan: Plan, edit: Edit, request: Request, version: int) -> Plan:
     return Plan.model_validate(made.document())
 
 
-def check_edit(made: Plan, rules: Rules, run_id: RunId, frozen: dict[str, Step]) -> Report:
-    """Raises InvalidDecision with everything that is wrong with the edited plan."""
-    report = compile_plan(made, rules, run_id, frozen)
+def check_edit(made: Plan, rules: Rules, run_id: RunId, so_far: SoFar) -> Report:
+    """Raises InvalidDecision with everything that is wrong with the edited plan. ``so_far``: with the lineage of the edited plan."""
+    report = compile_plan(made, rules, run_id, so_far)
     if not report.valid:
         raise InvalidDecision("the edit cannot run: " + "; ".join(str(issue) for issue in report.errors))
     return report

@@ -10,7 +10,7 @@ from agent_graph.nodes.messages import progress_message, request_message
 from agent_graph.nodes.visit import Visit
 from agent_graph.plan import Step
 from agent_graph.state import State, Update
-from agent_graph.verdicts import Deviation, Observation, Request, StepResult
+from agent_graph.verdicts import Deviation, Observation, Request, StepResult, StepStatus
 
 
 def observe(state: State, visit: Visit) -> Update:
@@ -49,6 +49,10 @@ def look(visit: Visit) -> Observation:
         return observation("approve", "a decision is to be acted on")
     if any(request.kind == "in_doubt" for request in open_requests):
         return observation("approve", "it is not known whether an effect happened")
+    over = overspent(visit, came)
+    if over is not None:
+        visit.overspent(f"step {over.id} was not called: {reason(visit, over)}", over.id)
+        return observation("conclude", "a limit of the run is reached")
     halted = results.all_halted()
     if halted:
         following, why = after_failure(visit, halted)
@@ -72,6 +76,15 @@ def look(visit: Visit) -> Observation:
     return observation("conclude", "every step has ended")
 
 
+def overspent(visit: Visit, came: dict[str, StepStatus]) -> Step | None:
+    """The first step that was not called because it did not fit into what is left."""
+    if not visit.deps.rules.limits.bounds_calls:
+        return None
+    stopped = (step_id for step_id, status in came.items() if status == "blocked")
+    standings = ((step_id, visit.results.standing(step_id)) for step_id in stopped)
+    return next((visit.plan.by_id[step_id] for step_id, at in standings if at is not None and at.error_code == "budget_exceeded"), None)
+
+
 def deviation(visit: Visit, step: Step) -> Deviation:
     result = visit.results.result(step.id)
     error = result.error if result is not None else None
@@ -92,10 +105,8 @@ def after_failure(visit: Visit, halted: list[Step]) -> tuple[str, str]:
             if not visit.planner.can_replan:
                 return end_with(visit, step, f"{visit.planner.name} cannot replan")
             if visit.replans_left() == 0:
-                visit.blame(
-                    "replans_exhausted",
-                    f"step {step.id} failed after {visit.deps.rules.limits.max_replans} replans: {reason(visit, step)}",
-                    step.id,
+                visit.overspent(
+                    f"step {step.id} failed after {visit.deps.rules.limits.max_replans} replans: {reason(visit, step)}", step.id
                 )
                 return "conclude", "no replan is left"
             return "replan", f"step {step.id} failed: {reason(visit, step)}"

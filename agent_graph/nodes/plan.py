@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from agent_graph.errors import CancelAsked, Interrupted
+from collections.abc import Iterator
+
+from agent_graph.errors import BudgetExceeded, CancelAsked, Interrupted
 from agent_graph.events import Note, PlanMade
 from agent_graph.execution.asking import put
 from agent_graph.identity import digest, new_id
 from agent_graph.nodes.messages import goal_in, last_message_id, plan_message, unused_message
 from agent_graph.nodes.visit import Visit
-from agent_graph.plan import Plan, Step
+from agent_graph.plan import Goal, Plan, Step
 from agent_graph.policy.dataflow import expression_reads
-from agent_graph.ports import Answer, PlanningContext, Question
+from agent_graph.policy.lineage import lineage_of
+from agent_graph.policy.provenance import excerpt
+from agent_graph.ports import Answer, Planner, PlanningContext, Question
 from agent_graph.state import State, Update
-from agent_graph.verdicts import Request
+from agent_graph.verdicts import Request, Source
 
 
 def plan(state: State, visit: Visit) -> Update:
@@ -24,10 +28,15 @@ def plan(state: State, visit: Visit) -> Update:
             taken["messages"] = [unused_message(visit.run_id, taken["taken"], *unused)]
         return taken
     store = visit.deps.store
-    context = PlanningContext(goal=visit.record.goal, tools=visit.deps.tools.specs, answers=store.approvals.answers(visit.run_id))
+    context = PlanningContext(
+        goal=visit.record.goal, tools=visit.deps.tools.specs, answers=store.approvals.answers(visit.run_id), meter=visit.meter()
+    )
     try:
         came = visit.think(lambda: visit.planner.plan(context))
     except CancelAsked:
+        return taken
+    except BudgetExceeded as error:
+        visit.overspent(str(error))
         return taken
     except Interrupted:
         raise
@@ -64,8 +73,26 @@ def note_unused(state: State, visit: Visit) -> tuple[str, str] | None:
 
 def keep(visit: Visit, made: Plan) -> None:
     """Write a first plan version and say so."""
-    visit.add_plan(made)
+    read = tuple(params_read(visit.record.goal)) if reads_values(visit.planner) else ()
+    visit.add_plan(made, lineage_of(made, read))
     visit.trace(plan_made(made, visit.run_id, visit.now()))
+
+
+def reads_values(planner: Planner) -> bool:
+    """Whether what came from outside has a say in what the planner proposes. One that does not say so is taken to read it."""
+    return bool(getattr(planner, "reads_values", True))
+
+
+def params_read(goal: Goal) -> Iterator[Source]:
+    """Of the goal's parameters, those that came from outside and those that are not for everybody."""
+    for label, names in (("untrusted", goal.untrusted), ("sensitive", goal.sensitive)):
+        for name in names:
+            if name in goal.params:
+                what = f"params.{name}"
+                said = excerpt(goal.params[name]) if label == "untrusted" else ""
+                yield Source.model_validate(
+                    {"label": label, "what": what, "path": f"{what} → the plan", "into": "the plan", "excerpt": said}
+                )
 
 
 def plan_made(plan: Plan, run_id: str, at: float, *, watched: bool = True) -> PlanMade:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from agent_graph.errors import CancelAsked, Interrupted
+from collections.abc import Iterator
+
+from agent_graph.errors import BudgetExceeded, CancelAsked, Interrupted
 from agent_graph.events import Replanned
 from agent_graph.nodes.messages import plan_message
-from agent_graph.nodes.plan import outline, put_question
+from agent_graph.nodes.plan import outline, params_read, put_question, reads_values
 from agent_graph.nodes.visit import Visit
 from agent_graph.plan import Plan
-from agent_graph.ports import GiveUp, Question, ReplanningContext
+from agent_graph.policy.lineage import lineage_of
+from agent_graph.policy.provenance import excerpt
+from agent_graph.ports import GiveUp, Planner, Question, ReplanningContext
 from agent_graph.state import State, Update
+from agent_graph.verdicts import Source
 
 
 def replan(state: State, visit: Visit) -> Update:
@@ -18,7 +23,10 @@ def replan(state: State, visit: Visit) -> Update:
     store = visit.deps.store
     left = visit.replans_left()
     if not visit.planner.can_replan or left == 0:
-        visit.blame("replans_exhausted" if visit.planner.can_replan else "gave_up", why(visit))
+        if visit.planner.can_replan:
+            visit.overspent(f"no replan is left of {visit.deps.rules.limits.max_replans}: {why(visit)}")
+        else:
+            visit.blame("gave_up", why(visit))
         return {}
     context = ReplanningContext(
         goal=visit.record.goal,
@@ -29,10 +37,15 @@ def replan(state: State, visit: Visit) -> Update:
         issues=visit.current.issues if visit.current.verdict == "invalid" else (),
         reason=why(visit),
         replans_left=left,
+        meter=visit.meter(),
     )
+    read = read_by(visit.planner, visit)
     try:
         came = visit.think(lambda: visit.planner.replan(context))
     except CancelAsked:
+        return {}
+    except BudgetExceeded as error:
+        visit.overspent(str(error))
         return {}
     except Interrupted:
         raise
@@ -41,7 +54,7 @@ def replan(state: State, visit: Visit) -> Update:
         return {}
     match came:
         case Plan():
-            return {"messages": [plan_message(visit.run_id, keep(visit, came))]}
+            return {"messages": [plan_message(visit.run_id, keep(visit, came, read))]}
         case Question():
             put_question(visit, came)
         case GiveUp(reason):
@@ -68,7 +81,46 @@ def why(visit: Visit) -> str:
     return "; ".join(reasons) or "a new plan was asked for"
 
 
-def keep(visit: Visit, came: Plan) -> Plan:
+def read_by(planner: Planner, visit: Visit) -> tuple[Source, ...]:
+    """What the planner is about to read that came from outside, or is not for everybody: the newest first, the rest by their number."""
+    if not reads_values(planner):
+        return ()
+    plan, specs = visit.plan, visit.deps.tools.specs
+    found = list(params_read(visit.record.goal))
+    for step_id, result in sorted(visit.deps.store.ledger.results(visit.run_id).items(), key=lambda each: -(each[1].finished or 0.0)):
+        step = plan.by_id.get(step_id)
+        tool = result.provenance.source if result.provenance is not None else step.tool if step is not None else None
+        spec = specs.get(tool or "")
+        if result.status == "skipped" or tool in (None, "person"):
+            continue
+        given = result.output if result.output is not None else result.error.message if result.error is not None else None
+        if given is None:
+            continue
+        what = f"steps.{step_id}.output"
+        path = f"{tool} → {what} → the plan"
+        if result.provenance is None or not result.provenance.trusted:
+            found.append(Source(label="untrusted", what=what, path=path, into="the plan", excerpt=excerpt(given)))
+        inherits = result.provenance is not None and result.provenance.sensitive
+        if inherits or (spec is not None and any(place.partition(".")[0] == "output" for place in spec.sensitive)):
+            found.append(Source(label="sensitive", what=what, path=path, into="the plan"))
+    return tuple(told(found))
+
+
+def told(found: list[Source]) -> Iterator[Source]:
+    """Of each label at most so many, and how many more there are; the label counts, whichever are shown."""
+    for label in ("untrusted", "sensitive"):
+        mine = [source for source in found if source.label == label]
+        yield from mine[:MOST_SOURCES]
+        if len(mine) > MOST_SOURCES:
+            more = f"{len(mine) - MOST_SOURCES} earlier outputs"
+            yield Source(label=mine[0].label, what=more, path=f"{more} → the plan", into="the plan")
+
+
+MOST_SOURCES = 12
+"""Of one label that are shown with a step that was proposed after they had been read."""
+
+
+def keep(visit: Visit, came: Plan, read: tuple[Source, ...] = ()) -> Plan:
     """Version n + 1: finished steps that the planner left out are carried over; changed ones are found by ``validate``."""
     store, frozen = visit.deps.store, visit.results.frozen()
     missing = tuple(step for step_id, step in frozen.items() if step_id not in came.by_id)
@@ -85,7 +137,7 @@ def keep(visit: Visit, came: Plan) -> Plan:
     made = Plan.model_validate(made.document())  # digest and lookups are computed anew
     outdated = [request.id for request in store.approvals.open(visit.run_id) if request.kind in ("plan", "step")]
     store.approvals.close(visit.lease, outdated)
-    visit.add_plan(made)
+    visit.add_plan(made, lineage_of(made, read, visit.plan, visit.lineage))
     visit.trace(
         Replanned(
             run_id=visit.run_id,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agent_graph.events import IssueFound
+from agent_graph.events import IssueFound, Note
 from agent_graph.execution.asking import put
 from agent_graph.identity import Digest, RunId, digest, new_id
 from agent_graph.nodes.messages import request_message
@@ -10,6 +10,7 @@ from agent_graph.nodes.plan import waits_for_answer
 from agent_graph.nodes.visit import Visit
 from agent_graph.plan import Plan
 from agent_graph.policy.compiler import compile_plan
+from agent_graph.records import PlanRecord
 from agent_graph.state import State, Update
 from agent_graph.verdicts import Report, Request
 
@@ -23,6 +24,7 @@ def validate(state: State, visit: Visit) -> Update:
     if visit.current is None:
         visit.blame("no_plan", "there is no plan to validate")
         return {"next": "conclude", "why": "there is no plan"}
+    say_policy(visit, visit.current)
     report = compiled(visit)
     if visit.current.verdict is None:
         for issue in report.issues:
@@ -43,7 +45,22 @@ def compiled(visit: Visit) -> Report:
     checked = visit.deps.checked.pop(visit.run_id, None)
     if checked is not None and checked[0].digest == visit.plan.digest and not visit.frozen():
         return checked[1]
-    return compile_plan(visit.plan, visit.deps.rules, visit.run_id, visit.frozen())
+    return compile_plan(visit.plan, visit.deps.rules, visit.run_id, visit.so_far())
+
+
+def say_policy(visit: Visit, current: PlanRecord) -> None:
+    """A policy that was changed while the run waited counts from here on, and that is said."""
+    policy = visit.deps.rules.policy
+    visit.deps.store.policies.note(policy.digest, policy.model_dump_json(exclude_defaults=True))
+    if current.verdict is not None and current.policy not in ("", policy.digest):
+        visit.trace(
+            Note(
+                run_id=visit.run_id,
+                at=visit.now(),
+                message=f"the policy was changed: plan version {current.plan.version} had been checked against {current.policy[:12]}, and is "
+                f"checked anew against {policy.name!r} ({policy.digest[:12]}); what has a yes keeps it, unless it is denied now",
+            )
+        )
 
 
 def refuse(visit: Visit, report: Report) -> Update:
@@ -52,10 +69,7 @@ def refuse(visit: Visit, report: Report) -> Update:
     if not visit.planner.can_replan:
         visit.blame("invalid_plan", f"the plan cannot run, and {visit.planner.name} cannot make another: {listed}")
     elif visit.replans_left() == 0:
-        visit.blame(
-            "replans_exhausted",
-            f"the planner has used its {visit.deps.rules.limits.max_replans} replans; the last plan cannot run: {listed}",
-        )
+        visit.overspent(f"the planner has used its {visit.deps.rules.limits.max_replans} replans; the last plan cannot run: {listed}")
     else:
         return {"next": "replan", "why": listed}
     return {"next": "conclude", "why": listed}
@@ -85,6 +99,7 @@ def ask(visit: Visit, report: Report) -> None:
         expires=None if ttl is None else now + ttl,
         plan_version=visit.plan.version,
         risk=report.risk,
+        policy=report.policy,
         calls=tuple(call for call in report.calls if visit.deps.store.approvals.grant(visit.run_id, call.digest) is None),
     )
     put(visit.deps.store, visit.lease, request, visit.trace)

@@ -19,15 +19,19 @@ from typing import Any
 
 from agent_graph.checkpoints.leases import DURATION, new_owner
 from agent_graph.deps import DRIVE, Deps
-from agent_graph.errors import CancelAsked, Interrupted, RunBusy, StoreError, UsageError
+from agent_graph.errors import BudgetExceeded, CancelAsked, Interrupted, RunBusy, StoreError, UsageError
 from agent_graph.events import Event
+from agent_graph.execution.budget import Budget, Meter, spent_so_far
 from agent_graph.execution.context import RunContext
 from agent_graph.execution.outcome import words
 from agent_graph.execution.results import Known, Results, check_tools
-from agent_graph.identity import EffectKey, RunId, new_id
+from agent_graph.identity import EffectKey, RunId, call_key, new_id
 from agent_graph.nodes.messages import goal_in
 from agent_graph.plan import Goal, Plan, Step
+from agent_graph.policy.compiler import SoFar
 from agent_graph.policy.dataflow import Dataflow
+from agent_graph.policy.lineage import Origin
+from agent_graph.policy.spending import Spent
 from agent_graph.ports import Planner
 from agent_graph.records import Lease, PlanRecord, RunRecord
 from agent_graph.state import State
@@ -82,7 +86,7 @@ class Visit:
 
     @property
     def flow(self) -> Dataflow:
-        return self.known.flow(self.deps.store, self.run_id, self.plan)
+        return self.known.flow(self.deps.store, self.run_id, self.plan, every=bool(self.deps.rules.policy.order))
 
     @property
     def results(self) -> Results:
@@ -90,9 +94,10 @@ class Visit:
 
     # What a node writes that later nodes of the drive read.
 
-    def add_plan(self, plan: Plan) -> None:
-        """Put a new version on record."""
-        self.deps.store.runs.add_plan(self.lease, plan)
+    def add_plan(self, plan: Plan, lineage: Mapping[str, Origin] | None = None) -> None:
+        """Put a new version on record, with what had been read by whoever proposed its steps."""
+        told = {step_id: origin.model_dump(mode="json", exclude_defaults=True) for step_id, origin in (lineage or {}).items()}
+        self.deps.store.runs.add_plan(self.lease, plan, told)
         self.known.forget()
 
     def judge_plan(self, report: Report) -> None:
@@ -105,14 +110,51 @@ class Visit:
         self.deps.store.ledger.reopen(self.lease, key)
         self.known.forget()
 
+    def so_far(self) -> SoFar:
+        """What the newest plan version is compiled with."""
+        current, limits = self.current, self.deps.rules.limits
+        return SoFar(
+            frozen=self.frozen(),
+            lineage=self.lineage,
+            landed={} if current is None or current.plan.parent is None else self.landed(),
+            spent=self.spent() if limits.bounds_calls else Spent(),
+            replans=self.replans_made() if current is not None and current.plan.parent is not None else 0,
+            now=self.now(),
+        )
+
+    @property
+    def lineage(self) -> dict[str, Origin]:
+        """Of the steps of the newest version that a replan brought."""
+        told = self.current.lineage if self.current is not None else {}
+        return {step_id: Origin.model_validate(origin) for step_id, origin in told.items()}
+
+    def landed(self) -> dict[str, tuple[str, int]]:
+        calls = self.deps.store.ledger.landed_calls(self.run_id)
+        return {call_key(tool, args): (step_id, version) for tool, args, step_id, version in calls}
+
+    def spent(self) -> Spent:
+        return spent_so_far(self.deps.store, self.run_id, self.deps.tools.specs)
+
+    @property
+    def budget(self) -> Budget:
+        deps = self.deps
+        return self.known.budget(lambda: Budget(deps.rules.limits, self.spent(), deps.clock))
+
+    def meter(self) -> Meter:
+        """For a planner that asks a model."""
+        return Meter(self.deps.store, self.lease, self.deps.rules.limits, self.deps.tools.specs)
+
     def frozen(self) -> dict[str, Step]:
-        """The steps that have ended for good, as the version that is being revised has them."""
-        if self.current is None or self.plan.parent is None:
+        """The steps that have ended for good: in this version, and as the version that is being revised has them."""
+        if self.current is None:
             return {}
+        here = self.results.frozen() if self.current.verdict is not None else {}
+        if self.plan.parent is None:
+            return here
         before = self.deps.store.runs.plan(self.run_id, self.plan.parent)
         if before is None:
-            return {}
-        return Results(self.deps.store, self.run_id, before.plan).frozen()
+            return here
+        return here | Results(self.deps.store, self.run_id, before.plan).frozen()
 
     def context(self) -> RunContext:
         deps = self.deps
@@ -129,6 +171,8 @@ class Visit:
             emit=self.emit,
             slots=deps.slots,
             workers=deps.workers,
+            lineage=self.lineage,
+            budget=self.budget if deps.rules.limits.bounds_calls else None,
             redaction=deps.redaction,
             loop=self.loop,
             stop=self.stop,
@@ -140,6 +184,7 @@ class Visit:
         monotonic = self.deps.clock.monotonic
         look_at, renew_at = monotonic() + LOOK, monotonic() + DURATION / 3
         while not thought.done():
+            self._refuse_after_time()
             if self.stop.is_set():
                 raise Interrupted(f"run {self.run_id} was stopped while its planner was thinking; resume it to go on")
             with contextlib.suppress(
@@ -153,6 +198,11 @@ class Visit:
                     self.deps.store.leases.renew(self.lease)
             concurrent.futures.wait([thought], timeout=0.1)
         return thought.result()
+
+    def _refuse_after_time(self) -> None:
+        most = self.deps.rules.limits.max_seconds
+        if most is not None and self.budget.seconds() > most:
+            raise BudgetExceeded(f"the planner was still thinking when the {most:g} seconds of the run were over")
 
     def _refuse_after_cancel(self) -> None:
         if self.deps.store.runs.get(self.run_id).cancel_asked is not None:
@@ -176,10 +226,18 @@ class Visit:
         """Put on record why the run is going to end ``failed``."""
         self.deps.store.runs.blame(self.lease, diagnose(code, words(message, self.deps.redaction), step_id))
 
+    def replans_made(self) -> int:
+        """How many versions the planner has made after its first."""
+        made = sum(record.plan.created_by == self.planner.name for record in self.deps.store.runs.plans(self.run_id))
+        return max(0, made - 1)
+
     def replans_left(self) -> int:
         """How many versions the planner may still make, whatever the reason."""
-        made = sum(record.plan.created_by == self.planner.name for record in self.deps.store.runs.plans(self.run_id))
-        return max(0, self.deps.rules.limits.max_replans + 1 - made)
+        return max(0, self.deps.rules.limits.max_replans - self.replans_made())
+
+    def overspent(self, what: str, step_id: str | None = None) -> None:
+        """Put on record that a limit ends the run, and what was spent on what."""
+        self.blame("budget_exceeded", f"{what}. Spent: {self.spent()}", step_id)
 
 
 @contextmanager

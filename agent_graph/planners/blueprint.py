@@ -18,6 +18,7 @@ class BlueprintPlanner:
     """Fills the blueprint's parameters from the goal's. It cannot replan: its plan is the file."""
 
     can_replan = False
+    reads_values = False
 
     def __init__(self, blueprint: Blueprint | str | Path) -> None:
         self.blueprint = blueprint if isinstance(blueprint, Blueprint) else read_document(blueprint, Blueprint)
@@ -26,7 +27,15 @@ class BlueprintPlanner:
     def complete(self, goal: Goal) -> Goal:
         """The goal with the blueprint's defaults filled in. Raises UsageError when a parameter is missing, unknown or of the wrong type."""
         params = check_params(self.blueprint, goal.params)
-        return goal.model_copy(update={"params": params, "constraints": (*goal.constraints, *self.blueprint.constraints)})
+        declared = self.blueprint.params
+        return goal.model_copy(
+            update={
+                "params": params,
+                "constraints": (*goal.constraints, *self.blueprint.constraints),
+                "untrusted": _marked(goal.untrusted, [name for name, param in declared.items() if param.untrusted]),
+                "sensitive": _marked(goal.sensitive, [name for name, param in declared.items() if param.sensitive]),
+            }
+        )
 
     def plan(self, context: PlanningContext) -> Plan | Question | Answer:
         blueprint = self.blueprint
@@ -47,6 +56,7 @@ class StaticPlanner:
     """A plan made in code. It cannot replan."""
 
     can_replan = False
+    reads_values = False
 
     def __init__(self, plan: Plan, name: str = "plan") -> None:
         self._plan = plan
@@ -60,6 +70,10 @@ class StaticPlanner:
 
     def replan(self, context: ReplanningContext) -> Plan | Question | GiveUp:
         return GiveUp("the plan was made in code and is fixed")
+
+
+def _marked(already: tuple[str, ...], declared: list[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys((*already, *declared)))
 
 
 def check_params(blueprint: Blueprint, given: Mapping[str, Any]) -> dict[str, Any]:

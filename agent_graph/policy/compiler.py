@@ -1,50 +1,66 @@
-"""The plan compiler: from a plan and the rules to a report of coded issues and needed approvals. Pure; no model, no I/O."""
+"""The plan compiler: from a plan, the rules and what has happened to a report of coded issues and needed approvals. Pure; no model, no I/O."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
-from agent_graph.identity import RunId, StepId, call_digest
+from agent_graph.identity import RunId, StepId, call_digest, call_key
 from agent_graph.plan import RISKS, Judge, Plan, Reference, Step, highest, is_reference, references
 from agent_graph.policy.dataflow import Dataflow, expression_reads, find_cycle
-from agent_graph.policy.expressions import ExpressionError, check_expression, steps_read
+from agent_graph.policy.expressions import ExpressionError, check_expression, paths_read, steps_read
 from agent_graph.policy.issues import ISSUES
-from agent_graph.policy.limits import Limits
-from agent_graph.policy.rules import Policy
+from agent_graph.policy.lineage import FIRST, Lineage
+from agent_graph.policy.ordering import violations
+from agent_graph.policy.permission import Circumstances, Permission, Rules, permit
+from agent_graph.policy.provenance import Labels, path_of
 from agent_graph.policy.schemas import argument_mismatches, below, check_path, check_schema
+from agent_graph.policy.serving import idle_steps, too_much
+from agent_graph.policy.spending import Need, Spent, overruns, price_of
 from agent_graph.ports import ToolSpec
-from agent_graph.verdicts import Ask, Call, Deny, Issue, Report, Verdict
+from agent_graph.verdicts import Ask, Call, Deny, Issue, Report, Source
+
+__all__ = ["Rules", "SoFar", "compile_plan"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rules:
-    """What a plan is checked against."""
+class SoFar:
+    """What has happened in the run before."""
 
-    tools: Mapping[str, ToolSpec]
-    policy: Policy
-    limits: Limits
+    frozen: Mapping[str, Step] = field(default_factory=dict)
+    """The steps that have ended, as they were in the version that ran them."""
+    lineage: Lineage = field(default_factory=dict)
+    """Of the steps of this version."""
+    landed: Mapping[str, tuple[str, int]] = field(default_factory=dict)
+    """Effects that happened: by ``call_key``, the step and the plan version that made the call."""
+    spent: Spent = field(default_factory=Spent)
+    replans: int = 0
+    """Versions that the planner has made after the first, this one included."""
+    now: float | None = None
+    """Seconds since the epoch, UTC."""
 
 
-def compile_plan(plan: Plan, rules: Rules, run_id: RunId, frozen: Mapping[str, Step] | None = None) -> Report:
-    """Check the whole plan. ``frozen`` holds the steps that have ended, as they were in the version that ran them."""
-    return _Compiler(plan, rules, run_id, frozen or {}).report()
+def compile_plan(plan: Plan, rules: Rules, run_id: RunId, so_far: SoFar | None = None) -> Report:
+    """Check the whole plan."""
+    return _Compiler(plan, rules, run_id, so_far or SoFar()).report()
 
 
 class _Compiler:
-    def __init__(self, plan: Plan, rules: Rules, run_id: RunId, frozen: Mapping[str, Step]) -> None:
+    def __init__(self, plan: Plan, rules: Rules, run_id: RunId, so_far: SoFar) -> None:
         self.plan = plan
         self.rules = rules
         self.run_id = run_id
-        self.frozen = frozen
+        self.so_far = so_far
+        self.frozen = so_far.frozen
         self.position = {step.id: index for index, step in reversed(list(enumerate(plan.steps)))}
         self.needs = {step.id: step.needs | read if (read := expression_reads(step)) else step.needs for step in plan.steps}
         self._types: dict[str, Mapping[str, Any] | str | None] = {}
-        self._verdicts: dict[str, Verdict] = {}
+        self._asks: dict[str, str] = {}
 
     def report(self) -> Report:
-        issues = [*self.whole_plan(), *self.structure()]
+        issues = [*self.whole_plan(), *self.structure(), *self.spending()]
         calls: list[Call] = []
         for step in self.plan.steps:
             issues.extend(self.step(step))
@@ -52,7 +68,14 @@ class _Compiler:
                 found, call = self.permission(step)
                 issues.extend(found)
                 calls.extend(call)
-        return Report(issues=tuple(issues), risk=self.risk(), calls=tuple(calls), review=self.review(calls))
+        return Report(
+            issues=tuple(issues),
+            risk=self.risk(),
+            calls=tuple(calls),
+            review=self.review(calls),
+            asks=self._asks,
+            policy=self.rules.policy.digest,
+        )
 
     def risk(self) -> Any:
         return highest(spec.risk for step in self.plan.steps if (spec := self.rules.tools.get(step.tool or "")) is not None)
@@ -72,11 +95,30 @@ class _Compiler:
         plan, limits = self.plan, self.rules.limits
         if not plan.steps and plan.answer is None:
             yield _issue("no_steps", "the plan has no steps and no answer", "add a step, or an answer")
-        if len(plan.steps) > limits.max_steps:
+        most = min(limits.max_steps, limits.mode_steps.get(plan.mode, limits.max_steps))
+        if len(plan.steps) > most:
+            in_mode = f" in mode {plan.mode!r}" if most < limits.max_steps else ""
             yield _issue(
                 "too_many_steps",
-                f"{len(plan.steps)} steps; at most {limits.max_steps} are allowed",
-                "split the goal, or raise limits.max_steps",
+                f"{len(plan.steps)} steps; at most {most} are allowed{in_mode}",
+                f"split the goal, or raise limits.{'mode_steps' if in_mode else 'max_steps'}",
+            )
+        most = min(limits.max_replans, limits.mode_replans.get(plan.mode, limits.max_replans))
+        if self.so_far.replans > most:
+            yield _issue(
+                "too_many_replans",
+                f"this is replan {self.so_far.replans}; mode {plan.mode!r} allows {most}",
+                "use a mode that may replan, or raise the limit",
+            )
+        if much := too_much(plan, self.rules.tools, self.needs):
+            yield _issue("over_planned", much, "leave out what nobody asked for", severity="warning")
+        for step in idle_steps(plan, self.rules.tools, self.needs):
+            yield _issue(
+                "unused_output",
+                "it changes nothing, and nothing uses what it gives: no step, criterion or answer",
+                "use its output, or leave the step out",
+                step.id,
+                severity="warning",
             )
         if plan.mode in ("inline", "auto"):
             yield _issue("not_supported", f"mode {plan.mode!r} is not executed by this version", "use single_shot or iterative")
@@ -88,6 +130,35 @@ class _Compiler:
             yield from self.expression(plan.stop_when, "stop_when", None)
         for at, text in references(plan.answer):
             yield from self.reference(Reference.parse(text), f"answer{'.' + at if at else ''}", None)
+        for step, missing in violations(plan, self.rules.policy.order, self.rules.tools, self.needs, self.frozen):
+            yield _issue("order_violated", missing, "add the step that is missing, and have the other one wait for it", step.id)
+
+    def spending(self) -> Iterator[Issue]:
+        limits = self.rules.limits
+        if not limits.bounds_calls:
+            return
+        needs = [
+            Need(
+                step=step,
+                spec=spec,
+                args=None if step.reads else self.with_params(step),
+                certain=step.when is None and step.id not in self.stands_in and self.plan.stop_when is None,
+            )
+            for step in self.plan.steps
+            if step.id not in self.frozen and (spec := self.rules.tools.get(step.tool or "")) is not None
+        ]
+        for code, said in overruns(needs, limits, self.so_far.spent, limits.max_parallel):
+            severity = "error" if code == "over_budget" else "warning"
+            yield _issue(code, said, "plan fewer or cheaper calls, or raise the limit", severity=severity)
+
+    @cached_property
+    def stands_in(self) -> dict[str, str]:
+        """By fallback step, the step that it stands in for."""
+        return {step.fallback: step.id for step in self.plan.steps if step.fallback is not None}
+
+    @cached_property
+    def labels(self) -> Labels:
+        return Labels(self.plan, self.rules.tools)
 
     def structure(self) -> Iterator[Issue]:
         seen: set[str] = set()
@@ -199,26 +270,61 @@ class _Compiler:
             yield _issue("invalid_arguments", f"{name}: {wrong}", "", step.id)
 
     def permission(self, step: Step) -> tuple[list[Issue], list[Call]]:
-        """What the policy says about the step: a denial is an issue, and an ask about known arguments a call to be shown."""
+        """What may be done with the step: a denial is an issue, and an ask about known arguments a call to be shown."""
         spec = self.rules.tools.get(step.tool or "")
         if spec is None:
             return [], []
-        verdict = self._verdicts.get(spec.name)
-        if verdict is None:
-            verdict = self._verdicts[spec.name] = self.rules.policy.judge(spec)
-        if isinstance(verdict, Deny):
-            return [_issue("denied_by_policy", verdict.reason, "use another tool, or change the policy", step.id)], []
-        if step.approval == "required":
-            reason = f"step {step.id} requires approval"
-        elif isinstance(verdict, Ask):
-            reason = verdict.reason
-        else:
+        args = None if step.reads else self.with_params(step)
+        origin = self.so_far.lineage.get(step.id, FIRST)
+        found = permit(
+            step,
+            spec,
+            self.rules,
+            Circumstances(
+                args=args,
+                principal=self.plan.goal.principal,
+                now=self.so_far.now,
+                flows=self.flows(step, spec),
+                origin=origin,
+                repeats=self.repeats(step, spec, args, origin.since),
+                unpriced=self.rules.limits.max_money is not None and args is not None and price_of(spec, args) is None,
+            ),
+        )
+        if isinstance(found.verdict, Deny):
+            return [_issue(found.code, found.verdict.reason, _DENIED.get(found.code, ""), step.id)], []
+        if not isinstance(found.verdict, Ask):
             return [], []
-        if step.reads:
-            return [], []  # its arguments come from earlier steps: asked when they are known
-        args = self.with_params(step)
-        bound = call_digest(self.run_id, StepId(step.id), spec.name, spec.digest, args)
-        return [], [Call(step_id=step.id, tool=spec.name, args=args, risk=spec.risk, digest=bound, reason=reason)]
+        self._asks[step.id] = found.verdict.reason
+        issues = [_issue(code, said, "a person is asked", step.id, severity="warning") for code, said in found.said.items()]
+        if args is None:
+            return issues, []  # its arguments come from earlier steps: asked when they are known
+        return issues, [self.call(step, spec, args, origin.mark, found)]
+
+    def call(self, step: Step, spec: ToolSpec, args: dict[str, Any], mark: str, found: Permission) -> Call:
+        assert isinstance(found.verdict, Ask)  # noqa: S101  # only what asks is shown
+        bound = call_digest(self.run_id, StepId(step.id), spec.name, spec.digest, args, mark)
+        return Call(
+            step_id=step.id, tool=spec.name, args=args, risk=spec.risk, digest=bound, reason=found.verdict.reason, sources=found.sources
+        )
+
+    def flows(self, step: Step, spec: ToolSpec) -> list[tuple[Source, str]]:
+        """What reaches the call and matters there, or is spoken of by the policy."""
+        if not (spec.changes or spec.outbound or self.rules.policy.flows) or not (
+            step.references or step.when or step.id in self.stands_in
+        ):
+            return []
+        labels, found = self.labels, []
+        for name, inflow in labels.into(step):
+            path, origin = path_of(name, inflow, self.plan, self.plan.goal, labels.of, labels.spec_of)
+            found.append((Source(label=name, what=inflow.reference.text, path=path, into=inflow.into), origin))
+        return found
+
+    def repeats(self, step: Step, spec: ToolSpec, args: dict[str, Any] | None, since: int) -> str | None:
+        """The step whose landed effect this call of a later version would do again."""
+        if args is None or not spec.changes or not self.so_far.landed:
+            return None
+        before = self.so_far.landed.get(call_key(spec.name, args))
+        return before[0] if before is not None and before[0] != step.id and before[1] < since else None
 
     # ── references and expressions ────────────────────────────────────────────────────────────────────────────────────
 
@@ -278,6 +384,7 @@ class _Compiler:
         except ExpressionError as error:
             yield _issue("invalid_expression", f"{where} ({text}): {error}", "", step_id)
             return
+        yield from self.places_read(text, where, step_id)
         for read in sorted(steps_read(text)):
             if read not in self.position:
                 yield _issue(
@@ -285,6 +392,23 @@ class _Compiler:
                 )
             elif read == step_id and not own_output:
                 yield _issue("invalid_expression", f"{where} ({text}) reads the step's own result before it runs", "", step_id)
+
+    def places_read(self, text: str, where: str, step_id: str | None) -> Iterator[Issue]:
+        """Places in outputs that the expression reads and no step gives."""
+        for path in paths_read(text):
+            match path:
+                case ("steps", str(step), "output", *rest) if rest:
+                    source = step
+                case ("output", *rest) if rest and step_id is not None:
+                    source = step_id
+                case _:
+                    continue
+            at = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in rest)[1:] if isinstance(rest[0], str) else None
+            if at is None:
+                continue
+            known = self.type_of(Reference(text="", step=source, path=at))
+            if isinstance(known, str):
+                yield _issue("unknown_output", f"{where} ({text}) reads {at!r} of step {source!r}: {known}", "", step_id)
 
     def with_params(self, step: Step) -> dict[str, Any]:
         """The step's arguments with their references to parameters resolved."""
@@ -306,6 +430,14 @@ class _Compiler:
     def known_steps(self) -> str:
         ids = [step.id for step in self.plan.steps]
         return f"there is: {', '.join(ids[:20])}{' …' if len(ids) > 20 else ''}"
+
+
+_DENIED = {
+    "denied_by_policy": "use another tool, or change the policy",
+    "missing_scope": "use another tool, or run it for somebody who may",
+    "untrusted_flow": "take the value from a trusted step, or change the policy",
+    "sensitive_flow": "keep the value inside, or change the policy",
+}
 
 
 def _below(schema: Mapping[str, Any] | None, path: str | None) -> Mapping[str, Any] | str | None:

@@ -24,10 +24,12 @@ class Dataflow:
     """By fallback step, the step that it stands in for."""
     order: Mapping[str, int]
     """By step, its place in the plan."""
+    every_need: Mapping[str, frozenset[str]]
+    """As ``needs``, of every step of the plan; empty unless it was asked for."""
 
     @classmethod
-    def of(cls, plan: Plan, ended: Container[str] = ()) -> Dataflow:
-        """For a plan that validates. Steps that are named but not there are left out."""
+    def of(cls, plan: Plan, ended: Container[str] = (), *, every: bool = False) -> Dataflow:
+        """For a plan that validates. Steps that are named but not there are left out. ``every``: ``every_need`` is wanted."""
         known = plan.by_id
         steps = [step for step in plan.steps if step.id not in ended]
         fallback_of = {step.fallback: step.id for step in plan.steps if step.on_failure.startswith("step:") and step.fallback in known}
@@ -61,6 +63,7 @@ class Dataflow:
             rank=rank,
             fallback_of=fallback_of,
             order=order,
+            every_need={step.id: step.needs | expression_reads(step) - {step.id} for step in plan.steps} if every else {},
         )
 
 

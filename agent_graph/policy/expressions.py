@@ -128,6 +128,11 @@ def steps_read(text: str) -> frozenset[str]:
     return found
 
 
+def paths_read(text: str) -> list[tuple[str | int, ...]]:
+    """What the expression reads, as keys: ``("steps", "a", "output", "items", 0)``."""
+    return [parts for _, parts in _read(text).paths]
+
+
 def values_read(text: str, context: Mapping[str, Any]) -> dict[str, Any]:
     """The values that the expression reads, by path: the evidence beside its verdict."""
     found: dict[str, Any] = {}

@@ -13,7 +13,7 @@ import pytest
 
 from agent_graph import AgentGraph, Approve, Plan, Policy, Rule, Step, UsageError, tool
 from agent_graph.errors import InvalidDecision, NothingPending, RunBusy, RunFinished, StoreError, UnknownRun
-from agent_graph.events import Done, PlanMade, RunStarted, StepFinished, StepStarted, Waiting
+from agent_graph.events import Done, IssueFound, PlanMade, RunStarted, StepFinished, StepStarted, Waiting
 from agent_graph.testing import ScriptedPlanner
 
 WHERE: dict[str, Any] = {}
@@ -125,7 +125,12 @@ def test_the_loop_stays_free_while_a_sync_tool_works(tmp_path: Path) -> None:
 def test_stream_tells_what_happens_in_order(tmp_path: Path) -> None:
     with agent(tmp_path) as graph:
         events = list(graph.stream(plan=gated()))
-        assert [type(event) for event in events if not isinstance(event, StepStarted)][:4] == [RunStarted, PlanMade, StepFinished, Waiting]
+        assert [type(event) for event in events if not isinstance(event, StepStarted | IssueFound)][:4] == [
+            RunStarted,
+            PlanMade,
+            StepFinished,
+            Waiting,
+        ]
         more = list(graph.stream_resume(events[0].run_id, Approve()))
         assert isinstance(more[-1], Done)
         assert (more[-1].status, more[-1].answer) == ("succeeded", "noted 2")

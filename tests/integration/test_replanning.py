@@ -86,7 +86,7 @@ def test_a_failed_step_that_the_new_version_keeps_is_tried_again(tmp_path: Path)
 def test_replans_are_bounded(tmp_path: Path) -> None:
     done, planner, agent = run(tmp_path, *[plan(step(f"s{n}", "bad")) for n in range(9)], limits=Limits(max_replans=2))
     with agent:
-        assert (done.status, done.error.code) == ("failed", "replans_exhausted")
+        assert (done.status, done.error.code) == ("failed", "budget_exceeded")
         assert len(planner.contexts) == 3
 
 
@@ -116,7 +116,7 @@ def test_an_invalid_plan_goes_back_with_its_issues(tmp_path: Path) -> None:
 def test_a_planner_that_cannot_plan_is_stopped(tmp_path: Path) -> None:
     done, planner, agent = run(tmp_path, *[plan(Step(id="a", tool="nonsense")) for _ in range(20)])
     with agent:
-        assert (done.status, done.error.code) == ("failed", "replans_exhausted")
+        assert (done.status, done.error.code) == ("failed", "budget_exceeded")
         assert len(planner.contexts) == 4
         assert CALLS == []
 

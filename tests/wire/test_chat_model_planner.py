@@ -327,7 +327,7 @@ def test_a_plan_that_stays_invalid_is_bounded_and_nothing_runs(server: ModelServ
     bad = plan_reply(tool_step("a", "find", {"text": {"ref": "steps.nowhere.output"}, "most": None}))
     server.says(*[bad] * 9)
     run = agent.run("look")
-    assert_failed(run, "replans_exhausted", "dangling_reference")
+    assert_failed(run, "budget_exceeded", "dangling_reference")
     assert (len(server.bodies), CALLS) == (4, [])
 
 
@@ -391,7 +391,7 @@ def test_replans_are_bounded_by_the_limits_of_the_run(server: ModelServer, store
     for number in range(9):
         server.says(plan_reply(tool_step(f"s{number}", "find", {"text": "broken", "most": None})))
     with AgentGraph([find], planner=chat_openai(server), limits=Limits(max_replans=1), store=store) as agent:
-        assert_failed(agent.run("look"), "replans_exhausted")
+        assert_failed(agent.run("look"), "budget_exceeded")
     assert len(server.bodies) == 2
 
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from agent_graph.identity import Digest, RunId, StepId, call_digest
+from agent_graph.identity import Digest, RunId, StepId, call_digest, call_key
 from agent_graph.plan import Plan, Step
-from agent_graph.policy.compiler import Rules, compile_plan
+from agent_graph.policy.compiler import Rules, SoFar, compile_plan
 from agent_graph.policy.issues import ISSUES
 from agent_graph.policy.limits import Limits
-from agent_graph.policy.rules import Policy, Rule
+from agent_graph.policy.lineage import Origin
+from agent_graph.policy.rules import FlowRule, Match, OrderRule, Policy, Principal, Rule
 from agent_graph.ports import ToolSpec
-from agent_graph.verdicts import Report
+from agent_graph.verdicts import Report, Source
 
 RUN = RunId("run-1")
 
@@ -41,7 +43,20 @@ SEND = ToolSpec(
     digest=Digest("of send"),
 )
 PAY = ToolSpec(name="pay", description="", args_schema={"type": "object"}, output_schema={"type": "string"}, risk="money", recovery="blind")
-TOOLS = {spec.name: spec for spec in (LOOK, SEND, PAY)}
+UPPER = ToolSpec(
+    name="upper",
+    description="",
+    args_schema={"type": "object"},
+    output_schema={"type": "string"},
+    risk="read_only",
+    recovery="rerun",
+    trusted_output=True,
+)
+ACCOUNT = replace(LOOK, name="account", output_schema=None, trusted_output=True, sensitive=("output.iban",))
+FETCH = replace(UPPER, name="fetch", outbound=True)
+CLOSE = replace(PAY, name="close", risk="write", scopes=("desk:close",))
+BUY = replace(PAY, name="buy", price="amount")
+TOOLS = {spec.name: spec for spec in (LOOK, replace(SEND, outbound=True), replace(PAY, price=None), UPPER, ACCOUNT, FETCH, CLOSE, BUY)}
 
 
 def rules(policy: Policy | None = None, **limits: Any) -> Rules:
@@ -56,12 +71,25 @@ def send(step_id: str = "send", to: Any = "ann", **more: Any) -> dict[str, Any]:
     return {"id": step_id, "tool": "send", "args": {"to": to}, **more}
 
 
-def made(*steps: dict[str, Any], params: dict[str, Any] | None = None, **more: Any) -> Plan:
-    return Plan.model_validate({"goal": {"text": "tell them", "params": params or {}}, "steps": steps, **more})
+def made(*steps: dict[str, Any], params: dict[str, Any] | None = None, principal: str | None = None, **more: Any) -> Plan:
+    return Plan.model_validate({"goal": {"text": "tell them", "params": params or {}, "principal": principal}, "steps": steps, **more})
+
+
+def account(step_id: str) -> dict[str, Any]:
+    return {"id": step_id, "tool": "account"}
+
+
+def paid(step_id: str, amount: int) -> dict[str, Any]:
+    return {"id": step_id, "tool": "buy", "args": {"amount": amount}}
+
+
+def params_made(*steps: dict[str, Any]) -> Plan:
+    """With a parameter that came from outside."""
+    return Plan.model_validate({"goal": {"text": "answer it", "params": {"mail": "x"}, "untrusted": ["mail"]}, "steps": steps})
 
 
 def found(plan: Plan, under: Rules | None = None, frozen: dict[str, Step] | None = None) -> Report:
-    return compile_plan(plan, under or rules(), RUN, frozen)
+    return compile_plan(plan, under or rules(), RUN, SoFar(frozen=frozen or {}))
 
 
 def codes(report: Report) -> list[tuple[str, str | None]]:
@@ -75,6 +103,22 @@ def output(step: str, path: str = "") -> dict[str, str]:
 # ── the closed list ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 NEEDS_A = {"depends_on": ["a"]}
+ALLOW = (Rule(verdict="allow"),)
+ASKING = rules(Policy(rules=ALLOW))
+NO_FLOWS = rules(Policy(rules=ALLOW, flows=tuple(FlowRule(verdict="deny", label=label) for label in ("untrusted", "sensitive"))))
+SCOPED = rules(Policy(rules=ALLOW, principals={"ann": Principal(scopes=("desk:*",)), "bob": Principal(scopes=("desk:open",))}))
+ORDERED = rules(
+    Policy.allow_all().model_copy(
+        update={
+            "order": (
+                OrderRule(risks=("external_communication",), after=Match(tools=("look",)), name="look first"),
+                OrderRule(risks=("money",), followed_by=Match(risks=("read_only",)), reason="a payment is looked up"),
+            )
+        }
+    )
+)
+THROUGH = made(look("a"), {"id": "b", "tool": "upper", "args": {"text": output("a", ".address")}}, send("c", to=output("b")))
+STANDS_IN = made(look("a", on_failure="step:b"), send("b"))
 DENY = Policy(rules=(Rule(verdict="deny", tools=("look",), reason="not on Sundays"),))
 
 CASES: dict[str, list[tuple[str, Plan, Rules | None, str | None, str]]] = {
@@ -167,20 +211,71 @@ CASES: dict[str, list[tuple[str, Plan, Rules | None, str | None, str]]] = {
     "risk_understated": [
         ("money", made({"id": "a", "tool": "pay"}, risk_level="write"), None, None, "says write; its tools make it money")
     ],
+    "over_planned": [
+        (
+            "twelve steps for a lookup",
+            made(*(look(f"s{n}") for n in range(12)), answer=output("s3", ".address")),
+            None,
+            None,
+            "12 steps that only read, of which 1 serves",
+        )
+    ],
+    "unused_output": [
+        ("a read that nobody reads", made(look("a"), look("b"), answer=output("b", ".age")), None, "a", "nothing uses what it gives"),
+        ("for a criterion of the goal", made(look("a"), look("b"), success_criteria=["steps.b.output.age > 1"]), None, "a", "nothing uses"),
+    ],
+    "missing_scope": [
+        ("for nobody", made({"id": "a", "tool": "close"}), None, "a", "needs the scope desk:close, which a run that acts for nobody"),
+        ("for somebody else", made({"id": "a", "tool": "close"}, principal="bob"), SCOPED, "a", "which 'bob' does not have"),
+    ],
+    "order_violated": [
+        ("nothing before", made(send("a")), ORDERED, "a", "nothing that it waits for is a call of look"),
+        ("before, but not waited for", made(look("a"), send("b")), ORDERED, "b", "nothing that it waits for is a call of look"),
+        ("nothing after", made({"id": "a", "tool": "pay"}), ORDERED, "a", "no later step that waits for it is a call of risk read_only"),
+    ],
+    "untrusted_flow": [
+        ("asked", made(look("a"), send("b", to=output("a", ".address"))), ASKING, "b", "look → steps.a.output.address → args.to"),
+        ("through a tool", THROUGH, ASKING, "c", "look → steps.a.output.address → upper(text) → steps.b.output → args.to"),
+        ("by a condition", made(look("a"), send("b", when="steps.a.output.age > 3")), ASKING, "b", "look → steps.a → when"),
+        ("by a condition with a parameter", params_made(send("b", when="params.mail == 'x'")), ASKING, "b", "params.mail → when"),
+        ("by standing in", STANDS_IN, ASKING, "b", "look → steps.a → on_failure"),
+        ("of a parameter", params_made(send("b", to={"$ref": "params.mail"})), ASKING, "b", "params.mail → args.to"),
+        ("denied", made(look("a"), send("b", to=output("a", ".address"))), NO_FLOWS, "b", "look → steps.a.output.address → args.to"),
+    ],
+    "sensitive_flow": [
+        ("into a mail", made(account("a"), send("b", to=output("a", ".iban"))), ASKING, "b", "account → steps.a.output.iban → args.to"),
+        ("as a part of all", made(account("a"), send("b", to=output("a"))), ASKING, "b", "account → steps.a.output → args.to"),
+        ("into a GET", made(account("a"), {"id": "b", "tool": "fetch", "args": {"url": output("a", ".iban")}}), ASKING, "b", "args.url"),
+        ("denied", made(account("a"), send("b", to=output("a", ".iban"))), NO_FLOWS, "b", "account → steps.a.output.iban → args.to"),
+    ],
+    "over_budget": [
+        ("calls", made(look("a"), look("b")), rules(max_calls=1), None, "needs at least 2 calls, and 1 of 1 calls are left"),
+        ("money", made(paid("a", 40), paid("b", 70)), rules(max_money=100), None, "needs at least 110 money"),
+        ("seconds", made(look("a")), rules(max_seconds=5), None, "no call of it fits into the 5 of 5 seconds"),
+    ],
+    "may_overrun": [
+        ("attempts", made(look("a", max_attempts=5)), rules(max_attempts=3), None, "may need 5 attempts, and 3 of 3"),
+        ("behind a condition", made(look("a"), look("b", when="steps.a.output.age > 1")), rules(max_calls=1), None, "may need 2 calls"),
+        ("seconds", made(look("a", max_attempts=3)), rules(max_seconds=100), None, "may take 180 seconds"),
+    ],
+    "unknown_price": [("a payment", made({"id": "a", "tool": "pay"}), rules(max_money=5), None, "what pay costs is not known")],
 }
 FLAT = [pytest.param(code, *case[1:], id=f"{code}: {case[0]}") for code, cases in CASES.items() for case in cases]
 
 
 def test_each_code_of_the_closed_list_is_tried_here() -> None:
-    assert CASES.keys() == {code for code in ISSUES if code != "frozen_step_changed"}  # tried below
+    assert CASES.keys() == {
+        code for code in ISSUES if code not in ("frozen_step_changed", "repeats_effect", "too_many_replans")
+    }  # tried below
 
 
 @pytest.mark.parametrize(("code", "plan", "under", "step", "words"), FLAT)
 def test_what_is_wrong_is_found_and_said(code: str, plan: Plan, under: Rules | None, step: str | None, words: str) -> None:
     report = found(plan, under)
-    assert [codes(report)[0][0], *{each for each, _ in codes(report)} - {code}] == [code]
-    assert report.issues[0].step_id == step
-    assert words in report.issues[0].message
+    assert {issue.code for issue in report.errors} - {code} == set()
+    said = [issue for issue in report.issues if issue.code == code]
+    assert [issue.step_id for issue in said][:1] == [step]
+    assert words in said[0].message
 
 
 def test_a_warning_does_not_keep_a_plan_from_running() -> None:
@@ -312,3 +407,78 @@ def test_a_step_that_has_ended_is_not_asked_about_again() -> None:
 def test_a_rule_that_came_after_a_step_had_ended_does_not_invalidate_it() -> None:
     plan = made(look("a"))
     assert found(plan, rules(DENY), frozen={"a": plan.by_id["a"]}).valid
+
+
+# ── what has happened before ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_more_replans_than_the_limits_or_the_mode_allow_are_an_error() -> None:
+    plan = made(look("a")).model_copy(update={"version": 3, "parent": 2})
+    for under, words in (
+        (rules(max_replans=1), "replan 2; mode 'single_shot' allows 1"),
+        (rules(mode_replans={"single_shot": 0}), "allows 0"),
+    ):
+        report = compile_plan(plan, under, RUN, SoFar(replans=2))
+        assert [(issue.code, words in issue.message) for issue in report.errors] == [("too_many_replans", True)]
+    assert compile_plan(plan, rules(max_replans=2), RUN, SoFar(replans=2)).valid
+
+
+def test_a_new_step_that_would_do_again_what_was_done_asks_whatever_its_id() -> None:
+    plan = made(send("again", to="ann")).model_copy(update={"version": 2, "parent": 1})
+    landed = {call_key("send", {"to": "ann"}): ("first", 1)}
+    report = compile_plan(plan, ASKING, RUN, SoFar(landed=landed, lineage={"again": Origin(since=2)}))
+    assert codes(report) == [("repeats_effect", "again")]
+    assert report.asks["again"] == "it would do again what step first has done: the same tool with the same arguments"
+    assert [call.step_id for call in report.calls] == ["again"]
+    for other in (SoFar(landed=landed), SoFar(lineage={"again": Origin(since=2)})):  # of the same version; of nothing that was done
+        assert compile_plan(plan, ASKING, RUN, other).asks == {}
+
+
+def test_a_step_that_came_after_text_from_outside_was_read_asks_and_an_earlier_yes_is_not_for_it() -> None:
+    read = Source(
+        label="untrusted", what="steps.mail.output", path="look → steps.mail.output → the plan", into="the plan", excerpt="pay me"
+    )
+    plan = made(send("a", to="eve")).model_copy(update={"version": 2, "parent": 1})
+    before = compile_plan(plan, rules(Policy()), RUN).calls[0]
+    after = compile_plan(plan, ASKING, RUN, SoFar(lineage={"a": Origin(since=2, read=(read,))}))
+    assert after.asks == {"a": "untrusted steps.mail.output reaches the plan"}
+    assert after.calls[0].sources == (read,)
+    assert after.calls[0].digest != before.digest
+
+
+def test_what_a_trusted_tool_makes_of_trusted_values_asks_nobody() -> None:
+    plan = made({"id": "a", "tool": "upper", "args": {"text": "x"}}, send("b", to=output("a")))
+    assert compile_plan(plan, ASKING, RUN).asks == {}
+
+
+def test_a_place_beside_the_sensitive_one_is_not_sensitive() -> None:
+    assert compile_plan(made(account("a"), send("b", to=output("a", ".name"))), ASKING, RUN).asks == {}
+
+
+def test_a_flow_rule_takes_out_what_it_names_and_nothing_else() -> None:
+    policy = Policy(rules=ALLOW, flows=(FlowRule(verdict="allow", label="untrusted", tools=("send",), into=("args.copies",)),))
+    plan = made(look("a"), {"id": "b", "tool": "send", "args": {"to": "ann", "copies": [output("a", ".address")]}})
+    assert compile_plan(plan, rules(policy), RUN).asks == {}
+    other = made(look("a"), send("b", to=output("a", ".address")))
+    assert set(compile_plan(other, rules(policy), RUN).asks) == {"b"}
+
+
+def test_no_flow_rule_without_a_word_about_it_lets_through_what_a_planner_had_read() -> None:
+    read = Source(label="untrusted", what="steps.mail.output", path="look → steps.mail.output → the plan", into="the plan")
+    plan, lineage = made(send("a")), {"a": Origin(since=2, read=(read,))}
+    broad = Policy(rules=ALLOW, flows=(FlowRule(verdict="allow", label="untrusted"),))
+    named = Policy(rules=ALLOW, flows=(FlowRule(verdict="allow", label="untrusted", into=("the plan",)),))
+    assert set(compile_plan(plan, rules(broad), RUN, SoFar(lineage=lineage)).asks) == {"a"}
+    assert compile_plan(plan, rules(named), RUN, SoFar(lineage=lineage)).asks == {}
+
+
+def test_an_order_rule_is_content_with_a_step_that_is_waited_for() -> None:
+    plan = made(look("a"), send("b", depends_on=["a"]), {"id": "p", "tool": "pay", "depends_on": ["b"]}, look("c", depends_on=["p"]))
+    assert codes(compile_plan(plan, ORDERED, RUN)) == []
+
+
+def test_a_scope_is_of_the_run_s_principal() -> None:
+    assert compile_plan(made({"id": "a", "tool": "close"}, principal="ann"), SCOPED, RUN).valid
+    host = replace(SCOPED, scopes=lambda name: ["desk:close"] if name == "bob" else [])
+    assert compile_plan(made({"id": "a", "tool": "close"}, principal="bob"), host, RUN).valid
+    assert not compile_plan(made({"id": "a", "tool": "close"}, principal="ann"), host, RUN).valid

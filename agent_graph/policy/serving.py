@@ -1,0 +1,64 @@
+"""What a plan does for nothing: steps whose output nobody uses, and more steps than what is asked needs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from agent_graph.plan import Judge, Plan, Reference, Step, references
+from agent_graph.policy.expressions import ExpressionError, steps_read
+from agent_graph.policy.ordering import before
+from agent_graph.ports import ToolSpec
+
+LOOKUP_STEPS = 6
+"""Steps from which a plan that only reads is held against what its answer needs."""
+LOOKUP_SHARE = 3
+"""It is too much when fewer than one step in so many serves the answer."""
+
+
+def idle_steps(plan: Plan, tools: Mapping[str, ToolSpec], needs: Mapping[str, frozenset[str]]) -> list[Step]:
+    """Steps that serve nothing: they change nothing, and no answer, criterion or other step uses what they give.
+
+    Of a plan that says what it is for; one without an answer gives its last step's output.
+    """
+    if plan.answer is None and not (plan.success_criteria or plan.goal.success_criteria):
+        return []  # nothing says what is asked for
+    used = _served(plan)
+    for wanted in needs.values():
+        used |= wanted
+    used |= {step.fallback for step in plan.steps if step.fallback is not None}
+    if plan.answer is None and plan.steps:
+        used.add(plan.steps[-1].id)
+    return [step for step in plan.steps if step.id not in used and not step.success_criteria and _only_looks(step, tools)]
+
+
+def too_much(plan: Plan, tools: Mapping[str, ToolSpec], needs: Mapping[str, frozenset[str]]) -> str:
+    """Why a plan is a large one for a lookup; empty when it is not."""
+    if len(plan.steps) < LOOKUP_STEPS or plan.answer is None or not all(_only_looks(step, tools) for step in plan.steps):
+        return ""
+    serving = set(_served(plan))
+    for step_id in list(serving):
+        serving |= before(step_id, needs)
+    if len(serving) * LOOKUP_SHARE >= len(plan.steps):
+        return ""
+    return f"{len(plan.steps)} steps that only read, of which {len(serving)} serve{'s' if len(serving) == 1 else ''} the answer and the criteria"
+
+
+def _served(plan: Plan) -> set[str]:
+    """Steps that the answer, the criteria of the whole and ``stop_when`` read."""
+    found = {step_id for _, text in references(plan.answer) if (step_id := Reference.parse(text).step) is not None}
+    for text in (*plan.goal.success_criteria, *plan.success_criteria, plan.stop_when):
+        if text is not None and not isinstance(text, Judge):
+            found |= _read(text)
+    return found
+
+
+def _read(expression: str) -> set[str]:
+    try:
+        return set(steps_read(expression))
+    except ExpressionError:
+        return set()  # the compiler reports it
+
+
+def _only_looks(step: Step, tools: Mapping[str, ToolSpec]) -> bool:
+    spec = tools.get(step.tool or "")
+    return spec is not None and not spec.changes
