@@ -13,19 +13,10 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from agent_graph.checkpoints.database import reads_row
+from agent_graph.checkpoints.tampered import changed
 from agent_graph.checkpoints.texts import value_of
-from agent_graph.errors import StoreUnreadable
 from agent_graph.identity import RunId, StepId, canonical, effect_key
 from agent_graph.verdicts import Decision, Request
-
-
-def changed(table: str, row_id: object, run_id: str, how: str) -> StoreUnreadable:
-    """Of a row that is not as it was written."""
-    return StoreUnreadable(
-        f"the row {row_id} of {table} of run {run_id} was changed outside of agent-graph: {how}. Nothing was done with it, and the run stops here. "
-        "See what else was changed, with: agent-graph doctor; then restore the store from a copy, or start another run"
-    )
-
 
 # ── effects ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -74,7 +74,7 @@ class Approvals:
     def _with_what_still_runs(self, request: Request) -> Request:
         if request.kind != "in_doubt" or request.idempotency_key is None:
             return request
-        row = self._database.row("SELECT run_id, left_by, deadline FROM effects WHERE key = ?", (request.idempotency_key,))
+        row = self._database.sealed_row("effects", "SELECT * FROM effects WHERE key = ?", (request.idempotency_key,))
         owner = still_runs(row, self._clock.now()) if row is not None else None
         return request if owner is None else request.model_copy(update={"left_running": str(owner)})
 
@@ -239,7 +239,8 @@ class Approvals:
         """What people said no to in a plan version, oldest first."""
         rows = self._database.sealed_rows(
             "approvals",
-            "SELECT * FROM approvals WHERE run_id = ? AND plan_version = ? AND verdict = 'reject' ORDER BY decided", (run_id, plan_version)
+            "SELECT * FROM approvals WHERE run_id = ? AND plan_version = ? AND verdict = 'reject' ORDER BY decided",
+            (run_id, plan_version),
         )
         return [_record(row) for row in rows]
 

@@ -18,8 +18,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
+from agent_graph.checkpoints.keys import Keys
 from agent_graph.checkpoints.migrations import migrate, refuse_foreign
 from agent_graph.checkpoints.schema import refuse_other_schema, run_no_code_of
+from agent_graph.checkpoints.seal_triggers import install
+from agent_graph.checkpoints.sealing import GIVE_THE_KEY, has_seals, open_sealed
+from agent_graph.checkpoints.seals import Seals
 from agent_graph.errors import StoreError, StoreUnreadable, UsageError
 
 T = TypeVar("T")
@@ -57,8 +61,11 @@ class Ticket(Generic[T]):
 class Database:
     """``path`` may be ``:memory:``. Raises StoreUnreadable or StoreTooNew when the file cannot be used."""
 
-    def __init__(self, path: str | Path, *, must_exist: bool = False, busy_timeout: float | None = None) -> None:
+    def __init__(self, path: str | Path, *, must_exist: bool = False, busy_timeout: float | None = None, keys: Keys = ()) -> None:
         self.path = str(path)
+        self.seals: Seals | None = None
+        """None: the store has no key, and what is read is not verified."""
+        self._only_to_look_at = ""
         self.busy_timeout = BUSY_TIMEOUT if busy_timeout is None else busy_timeout
         self.commits = 0
         """Transactions committed on this connection; ``durable_commits`` of them were flushed to disk."""
@@ -82,13 +89,24 @@ class Database:
             self._connection.execute(f"PRAGMA cache_size = -{CACHE >> 10}")
             migrate(self._connection, self.path)
             refuse_other_schema(self._connection, self.path)
-            run_no_code_of(self._connection)
+            self._look_at_seals(keys)
         except _OF_SQLITE as error:
             self._connection.close()
             raise self._explain(error) from error
         except BaseException:
             self._connection.close()
             raise
+
+    def _look_at_seals(self, keys: Keys) -> None:
+        run_no_code_of(self._connection)
+        if keys and self.path != ":memory:":
+            self.seals = Seals(keys, self.path)
+            open_sealed(self._connection, self.seals, self.path)
+            run_no_code_of(self._connection, install(self._connection, self.seals))
+        elif has_seals(self._connection):
+            self._only_to_look_at = (
+                f"the store {self.path} is sealed, and without its key it can only be looked at; nothing was written: {GIVE_THE_KEY}"
+            )
 
     def close(self) -> None:
         """Commit what waits, then close. Raises the refusal of deferred work, with the file closed all the same."""
@@ -109,6 +127,8 @@ class Database:
             self._local.tickets = [ticket]
 
     def _queued(self, work: Work[T], *, durable: bool) -> Ticket[T]:
+        if self._only_to_look_at:
+            raise UsageError(self._only_to_look_at)
         ticket = Ticket(work, durable=durable)
         self._queue.append(ticket)
         return ticket
@@ -159,7 +179,7 @@ class Database:
                 ticket.error = ticket.error or failure
             with contextlib.suppress(sqlite3.Error):  # the file was closed under us, or is gone: nothing is left to roll back
                 if connection.in_transaction:
-                    connection.execute("ROLLBACK")
+                    self._roll_back()
             if not isinstance(error, Exception):
                 raise
         finally:
@@ -174,19 +194,38 @@ class Database:
         connection = self._connection
         while True:
             connection.execute("BEGIN IMMEDIATE")
+            if self.seals is not None:
+                self.seals.begin(connection)
             for ticket in batch:
                 try:
                     ticket.value = ticket.work(connection)
-                except Exception as refused:
+                except Exception as error:
+                    refused = self._refusal(error)
                     if isinstance(refused, sqlite3.Error) and not _of_one_work(refused):
                         raise  # the file itself: a full disk, damage, a lock
                     ticket.error = self._explain(refused) if isinstance(refused, _OF_SQLITE) else refused
                     break
             else:
                 connection.execute("COMMIT")
+                if self.seals is not None:
+                    self.seals.committed()
                 return
-            connection.execute("ROLLBACK")
+            self._roll_back()
             batch = [ticket for ticket in batch if ticket.error is None]
+
+    def _refusal(self, error: Exception) -> Exception:
+        """What a seal was refused for, where it was a seal; SQLite only says that a function failed."""
+        return error if self.seals is None or self.seals.refusal is None else self.seals.refusal
+
+    def _roll_back(self) -> None:
+        if self.seals is not None:
+            self.seals.rolled_back()
+        self._connection.execute("ROLLBACK")
+
+    def seal(self, work: Work[T]) -> T:
+        """The one write to a sealed store without its key: what gives it its seals."""
+        self._only_to_look_at = ""
+        return self.write(work)
 
     # ── reading ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -200,6 +239,24 @@ class Database:
 
     def row(self, sql: str, values: Sequence[Any] | dict[str, Any] = ()) -> sqlite3.Row | None:
         found = self.rows(sql, values)
+        return found[0] if found else None
+
+    def sealed_rows(self, table: str, sql: str, values: Sequence[Any] | dict[str, Any] = ()) -> list[sqlite3.Row]:
+        """As ``rows``, for what something is permitted by: each is held against its seal, where the store has a key. The statement selects whole
+        rows. Raises StoreUnreadable, naming the row.
+        """
+        try:
+            with self._io:  # a row that is written meanwhile would seem to be set back
+                found = self._connection.execute(sql, values).fetchall()
+                if self.seals is not None:
+                    for row in found:
+                        self.seals.check(table, row)
+                return found
+        except _OF_SQLITE as error:
+            raise self._explain(error) from error
+
+    def sealed_row(self, table: str, sql: str, values: Sequence[Any] | dict[str, Any] = ()) -> sqlite3.Row | None:
+        found = self.sealed_rows(table, sql, values)
         return found[0] if found else None
 
     def _explain(self, error: sqlite3.Error | UnicodeDecodeError) -> StoreError:

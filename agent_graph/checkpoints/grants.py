@@ -26,13 +26,15 @@ class Grants:
 
     def standing(self, tool: str | None = None) -> list[Grant]:
         """Those that may be used now, the oldest first."""
-        rows = self._database.rows(
-            "SELECT * FROM grants WHERE revoked IS NULL AND (expires IS NULL OR expires > ?) ORDER BY created, id", (self._clock.now(),)
+        rows = self._database.sealed_rows(
+            "grants",
+            "SELECT * FROM grants WHERE revoked IS NULL AND (expires IS NULL OR expires > ?) ORDER BY created, id",
+            (self._clock.now(),),
         )
         return [grant for grant in map(_grant, rows) if tool in (None, grant.tool)]
 
     def all(self) -> list[Grant]:
-        return [_grant(row) for row in self._database.rows("SELECT * FROM grants ORDER BY created, id")]
+        return [_grant(row) for row in self._database.sealed_rows("grants", "SELECT * FROM grants ORDER BY created, id")]
 
     def revoke(self, prefix: str, by: str | None = None) -> Grant:
         """From now on it covers nothing. Raises UsageError when there is no such grant, or it was revoked before."""

@@ -32,7 +32,7 @@ class Leases:
         """Drives of this process that are over although the store could not be told: a disk that is full keeps no run busy."""
 
     def acquire(self, run_id: RunId, owner: Owner) -> Lease:
-        """Raises RunBusy, naming the owner, when another driver holds the run."""
+        """Raises RunBusy, naming the owner, when another driver holds the run, and StoreUnreadable when a sealed row of it is not as it was written."""
         now = self._clock.now()
 
         def work(connection: sqlite3.Connection) -> Fence:
@@ -41,6 +41,8 @@ class Leases:
                 holder = owner_in(row, run_id)
                 if holder != owner and holder.drive not in self._ended and alive(holder, row["expires"], now):
                     raise RunBusy(_busy(run_id, holder, row["expires"] - now))
+            if self._database.seals is not None:
+                self._database.seals.take(connection, run_id)
             taken = connection.execute(
                 """INSERT INTO leases (run_id, owner, fence, expires) VALUES (:run, :owner, 1, :expires)
                    ON CONFLICT (run_id) DO UPDATE SET owner = :owner, fence = fence + 1, expires = :expires RETURNING fence""",
@@ -70,6 +72,8 @@ class Leases:
             durable=False,
         )
         self._ended.discard(lease.owner.drive)
+        if self._database.seals is not None:
+            self._database.seals.let_go(lease.run_id)
 
     def holder(self, run_id: RunId) -> Owner | None:
         """Who drives the run now; None when nobody does, or its driver is dead."""

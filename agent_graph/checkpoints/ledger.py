@@ -55,6 +55,10 @@ class Ledger:
 
         def work(connection: sqlite3.Connection) -> int:
             _check_may_begin(connection, lease)
+            if self._database.seals is not None:  # a fence that was lowered would let a driver go on that was replaced
+                self._database.seals.check(
+                    "leases", connection.execute("SELECT * FROM leases WHERE run_id = ?", (lease.run_id,)).fetchone()
+                )
             if approval is not None:
                 _consume(connection, approval, lease.run_id, intent, now)
             row = connection.execute(_BEGIN, values).fetchone()
@@ -156,13 +160,12 @@ class Ledger:
 
     def standings(self, run_id: RunId) -> dict[str, Standing]:
         """How each step of the run stands: its newest row, without the output. The fence orders drives, since a clock may be set back."""
-        rows = self._database.rows(
-            """SELECT key, step_id, plan_version, state, status, json_extract(error, '$.code') AS error_code,
-                      (instr(provenance, '"trusted":true') > 0) + 2 * (instr(provenance, '"sensitive":true') > 0) AS label FROM effects
-               WHERE run_id = ? ORDER BY plan_version, fence, COALESCE(finished, started)""",
+        rows = self._database.sealed_rows(
+            "effects",
+            f"""SELECT {self._whole(_STANDING)} FROM effects WHERE run_id = ? ORDER BY plan_version, fence, COALESCE(finished, started)""",
             (run_id,),
         )
-        return {row["step_id"]: Standing._make((*tuple(row)[:-1], row["label"] or 0)) for row in rows}
+        return {row["step_id"]: Standing._make((*tuple(row)[:6], row["label"] or 0)) for row in rows}
 
     def effect(self, key: EffectKey) -> Effect | None:
         row = self._database.sealed_row("effects", "SELECT * FROM effects WHERE key = ?", (key,))
@@ -198,8 +201,7 @@ class Ledger:
     def landed_calls(self, run_id: RunId) -> list[tuple[str, dict[str, Any], str, int]]:
         """Tool, arguments, step and plan version of each effect that happened."""
         rows = self._database.sealed_rows(
-            "effects",
-            "SELECT * FROM effects WHERE run_id = ? AND state = 'done' AND recovery IS NOT NULL AND tool IS NOT NULL", (run_id,)
+            "effects", "SELECT * FROM effects WHERE run_id = ? AND state = 'done' AND recovery IS NOT NULL AND tool IS NOT NULL", (run_id,)
         )
         return [(row["tool"], sent(row), row["step_id"], row["plan_version"]) for row in rows]
 
@@ -243,7 +245,9 @@ class Ledger:
 
     def result(self, key: EffectKey) -> StepResult | None:
         """One step's result, output included; None while its outcome is open."""
-        row = self._database.sealed_row("effects", f"SELECT {self._whole(_RESULT)} FROM effects WHERE key = ? AND status IS NOT NULL", (key,))
+        row = self._database.sealed_row(
+            "effects", f"SELECT {self._whole(_RESULT)} FROM effects WHERE key = ? AND status IS NOT NULL", (key,)
+        )
         return None if row is None else _result(row, row["run_id"])
 
     def results(self, run_id: RunId) -> Mapping[str, StepResult]:
@@ -258,6 +262,11 @@ class Ledger:
 
 _RESULT = "run_id, step_id, status, state, attempt, plan_version, started, finished, output, evidence, error, provenance"
 """What a result is made of."""
+
+
+_STANDING = """key, step_id, plan_version, state, status, json_extract(error, '$.code') AS error_code,
+    (instr(provenance, '"trusted":true') > 0) + 2 * (instr(provenance, '"sensitive":true') > 0) AS label"""
+"""What a standing is made of."""
 
 
 class StoredResults(Mapping[str, StepResult]):

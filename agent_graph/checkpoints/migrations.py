@@ -219,6 +219,18 @@ MIGRATIONS = (
         ALTER TABLE approvals ADD COLUMN mac TEXT;
         """,
     ),
+    Migration(
+        5,
+        "m005_seals",
+        """
+        ALTER TABLE leases ADD COLUMN mac TEXT;
+        -- One row for each run, and one for what is of no run: of how many writes its rows are, so that none can be taken out or set back.
+        CREATE TABLE seals (
+            id TEXT PRIMARY KEY,
+            mac TEXT NOT NULL
+        ) WITHOUT ROWID;
+        """,
+    ),
 )
 
 LATEST = MIGRATIONS[-1].number

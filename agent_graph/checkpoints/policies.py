@@ -31,5 +31,5 @@ class Policies:
         return number
 
     def get(self, number: int) -> PolicyRecord | None:
-        row = self._database.row("SELECT * FROM policies WHERE id = ?", (number,))
+        row = self._database.sealed_row("policies", "SELECT * FROM policies WHERE id = ?", (number,))
         return None if row is None else PolicyRecord(number=row["id"], digest=Digest(row["digest"]), text=row["policy"], seen=row["seen"])

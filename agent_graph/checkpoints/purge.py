@@ -43,6 +43,7 @@ def remove(connection: sqlite3.Connection, run_ids: Sequence[RunId], now: float)
     for run_id in run_ids:
         _refuse_driven(connection, run_id, now)
         connection.execute("DELETE FROM runs WHERE id = ?", (run_id,))  # plans, effects, approvals, lease and events go with it
+        connection.execute("DELETE FROM seals WHERE id = ?", (run_id,))
     for thread_id, checkpoint_ns in places:
         newest = _newest(connection, thread_id, checkpoint_ns)
         if newest is None:

@@ -30,7 +30,7 @@ class Usages:
         self._database.write(work)
 
     def of(self, run_id: RunId) -> dict[str, Usage]:
-        rows = self._database.rows("SELECT * FROM usage WHERE run_id = ? ORDER BY role", (run_id,))
+        rows = self._database.sealed_rows("usage", "SELECT * FROM usage WHERE run_id = ? ORDER BY role", (run_id,))
         return {
             row["role"]: Usage(
                 requests=row["requests"],
