@@ -36,7 +36,7 @@ MOST_WORD = 80
 _AS: Mapping[str, str] = {
     "a": "ɑαа⍺", "b": "ƄЬᏏ", "c": "ϲсᴄⲥ", "d": "ԁᏧ", "e": "еҽ℮", "f": "ẝք", "g": "ɡɢցԍ", "h": "һհᏂ", "i": "ıɩιіᎥ", "j": "јϳ", "k": "κкᴋ",
     "l": "ǀӀӏ", "m": "мᴍ", "n": "ոռ", "o": "οσоօᴏⲟଠ", "p": "ρрⲣ", "q": "ԛգզ", "r": "гᴦⲅ", "s": "ѕꜱ", "t": "тτᴛ", "u": "υսᴜʋ", "v": "νѵᴠ",
-    "w": "ѡԝաᴡɯ", "x": "хⅹ᙮", "y": "уүγყʏ", "z": "ᴢ",
+    "w": "ѡԝաᴡɯ", "x": "х᙮", "y": "уүγყʏ", "z": "ᴢ",
     "A": "ΑАᎪᗅꓮ", "B": "ΒВᏴꓐ", "C": "ϹСᏟⲤꓚ", "D": "Ꭰᗞꓓᗪ", "E": "ΕЕᎬꓰ", "F": "Ϝꓝᖴ", "G": "ԌᏀꓖ", "H": "ΗНᎻⲎꓧ", "I": "ΙІⲒꓲ", "J": "ЈᎫꓙͿ",
     "K": "ΚКᏦⲔꓗ", "L": "ᏞᒪꓡⳐ", "M": "ΜМᎷϺⲘꓟ", "N": "ΝⲚꓠ", "O": "ΟОՕⲞꓳ", "P": "ΡРᏢⲢꓑ", "Q": "ԚႭ", "R": "ᎡᏒᖇꓣ", "S": "ЅՏᏕꓢ",
     "T": "ΤТᎢⲦꓔ", "U": "ՍᑌꓴԱ", "V": "ѴᏙᐯꓦ", "W": "ԜᎳꓪ", "X": "ΧХⲬꓫ", "Y": "ΥУҮᎩⲨꓬ", "Z": "ΖᏃꓜ",
@@ -67,7 +67,7 @@ _WRITTEN = frozenset({
 
 _WORD = re.compile(r"[^\W_]+")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,30}://")
-_DOTTED = re.compile(r"[^\s/@]+[.․。．｡][A-Za-z][A-Za-z0-9-]{1,23}(?=$|[/:?#&=])")
+_DOTTED = re.compile(r"(?<=[^\s/@])[.․。．｡][A-Za-z][A-Za-z0-9-]{1,23}(?=$|[/:?#&=])")
 _PATH = re.compile(r"^(?:/|~/|\.{1,2}/|[A-Za-z]:\\|\\\\)")
 _AROUND = "«»„“”‚‘’\"'()[]{}<>,;!?…。、，！？：；.:*`|"
 
@@ -201,29 +201,30 @@ def _of_address(chunk: str, *, name: bool) -> Iterator[Lookalike]:
     rest = chunk[scheme.end() :] if scheme else chunk
     leads = bool(scheme) or "@" in rest or "＠" in rest
     host = re.split(r"[/?#\\]", rest, maxsplit=1)[0].rpartition("@")[2] if leads else ""
-    strict = name or leads
-    odd: list[str] = []
-    reads = list(rest)
-    some_ascii = name or any(each.isascii() and each.isalpha() for each in (host or rest))
-    for match in _WORD.finditer(rest):
-        for place in _odd_letters(match.group(), strict=strict, whole=some_ascii):
-            odd.append(rest[match.start() + place])
-            reads[match.start() + place] = _ascii(odd[-1])
-    start = rest.find(host) if host else 0
-    for place, each in enumerate(rest):
-        inside = start <= place < start + len(host)
-        plain = MARKS.get(each) or (HYPHENS.get(each) if name or inside else None)
-        if plain is not None and 0 < place < len(rest) - 1 and _plain(rest[place - 1]) and _plain(rest[place + 1]):
-            odd.append(each)
-            reads[place] = plain
-    if odd:
-        asked = _punycode(host) if any(each in host for each in odd) else ""
-        yield Lookalike(
-            word=rest if not host or not asked else host,
-            reads="".join(reads) if not asked else "".join(reads[start : start + len(host)]),
-            characters=tuple(dict.fromkeys(odd)),
-            host=asked,
-        )
+    whole = name or any(each.isascii() and each.isalpha() for each in host or rest)
+    start = rest.find(host)
+    odd = {word.start() + place for word in _WORD.finditer(rest) for place in _odd_letters(word.group(), strict=name or leads, whole=whole)}
+    odd.update(_odd_marks(rest, range(len(rest)) if name else range(start, start + len(host))))
+    if not odd:
+        return
+    reads = "".join(_ascii(each) if place in odd else each for place, each in enumerate(rest))
+    characters = tuple(dict.fromkeys(rest[place] for place in sorted(odd)))
+    asked = _punycode(host) if any(start <= place < start + len(host) for place in odd) else ""
+    if asked:
+        yield Lookalike(word=host, reads=reads[start : start + len(host)], characters=characters, host=asked)
+    else:
+        yield Lookalike(word=rest, reads=reads, characters=characters)
+
+
+def _odd_marks(text: str, host: range) -> Iterator[int]:
+    """Where a sign passes for one that parts an address, or for a letter: between ASCII letters it is meant to."""
+    for place, each in enumerate(text):
+        if each.isascii() or (each in LETTERS and each.isalnum()):
+            continue
+        beside = [_plain(text[near]) for near in (place - 1, place + 1) if 0 <= near < len(text)]
+        parts = each in MARKS or (each in HYPHENS and place in host)
+        if (parts and len(beside) == 2 and all(beside)) or (each in LETTERS and any(beside)):
+            yield place
 
 
 def _odd_letters(word: str, *, strict: bool, whole: bool) -> list[int]:
