@@ -50,26 +50,38 @@ class ServerLog:
         self._file.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
         self._last: deque[str] = deque(maxlen=LAST_LINES)
         self._lock = threading.Lock()
+        self._closed = False
+        self._readers: list[threading.Thread] = []
 
     def stream(self) -> IO[str]:
         """The writing end of a new pipe, which the caller closes once the program has it."""
         reading, writing = os.pipe()
-        threading.Thread(target=self._take, args=(reading,), name=f"agent-graph log of {self.path.stem}", daemon=True).start()
+        reader = threading.Thread(target=self._take, args=(reading,), name=f"agent-graph log of {self.path.stem}", daemon=True)
+        self._readers = [*(each for each in self._readers if each.is_alive()), reader]
+        reader.start()
         return os.fdopen(writing, "w", encoding="utf-8")
 
     def add(self, text: object) -> None:
         line = clipped(self._redaction.text(str(text)[: 2 * LONGEST_LINE]), LONGEST_LINE)
         with self._lock:
             self._last.append(line)
-            self._file.emit(logging.LogRecord("mcp", logging.INFO, "", 0, "%s", (line,), None))
+            if not self._closed:
+                self._file.emit(logging.LogRecord("mcp", logging.INFO, "", 0, "%s", (line,), None))
 
     def last_words(self) -> str:
         """The last lines, for an error; empty when there are none."""
         with self._lock:
             return " / ".join(clipped(line, 300) for line in self._last)
 
+    @property
+    def complete(self) -> bool:
+        """Whether nobody is left who could write to a stream of it."""
+        return not any(each.is_alive() for each in self._readers)
+
     def close(self) -> None:
-        self._file.close()
+        with self._lock:
+            self._closed = True
+            self._file.close()
 
     def _take(self, reading: int) -> None:
         """Line by line until the program and all that it started have let go of it."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,10 @@ from agent_graph.plan import Model
 
 if TYPE_CHECKING:
     from mcp_types import Tool as ListedTool
+
+
+MOST_LEVELS = 100
+"""Of nesting in a schema."""
 
 
 class Definition(Model):
@@ -33,18 +38,24 @@ class Definition(Model):
 
     @classmethod
     def of(cls, tool: ListedTool) -> Definition:
+        """Raises ValueError for what cannot be compared: schemas nested without measure, numbers that JSON does not have."""
+        for schema in (tool.input_schema, tool.output_schema):
+            if not _is_flat_enough(schema):
+                raise ValueError(f"a schema of more than {MOST_LEVELS} levels")
         notes = tool.annotations.model_dump(mode="json", by_alias=True, exclude_none=True) if tool.annotations else None
-        return cls(
+        made = cls(
             name=tool.name,
             description=tool.description,
             input_schema=tool.input_schema,
             output_schema=tool.output_schema,
             annotations=notes,
         )
+        _ = made.digest
+        return made
 
-    @property
+    @cached_property
     def digest(self) -> Digest:
-        return digest(self.model_dump(mode="json"))
+        return digest(self.model_dump())
 
     def changes(self, now: Definition | None) -> str:
         """What is not as it was, in words; empty when all is."""
@@ -86,6 +97,15 @@ def write_pins(path: Path, servers: Mapping[str, Mapping[str, Definition]]) -> N
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     beside.write_text(json.dumps(pins.model_dump(mode="json", exclude_none=True), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     beside.replace(path)
+
+
+def _is_flat_enough(value: Any) -> bool:
+    level = [value]
+    for _ in range(MOST_LEVELS):
+        level = [item for each in level if isinstance(each, dict | list) for item in (each.values() if isinstance(each, dict) else each)]
+        if not level:
+            return True
+    return False
 
 
 def _again(path: Path) -> str:

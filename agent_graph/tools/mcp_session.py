@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
@@ -13,15 +14,20 @@ from agent_graph.errors import NotDone
 from agent_graph.tools.mcp_log import ServerLog
 from agent_graph.tools.mcp_pins import Definition
 from agent_graph.tools.mcp_results import ConnectionLost, ToolFailed, definite
+from agent_graph.visible import visible
 
 if TYPE_CHECKING:
     from mcp import Client, MCPError
     from mcp_types import CallToolResult, InputRequiredResult, LoggingMessageNotificationParams
+    from pydantic import TypeAdapter
 
 MOST_PAGES = 100
 """Pages of a list of tools that are read; a server can go on for ever."""
 
 MOST_TOOLS = 2_000
+
+_LAST_WORDS = 0.5
+"""Seconds for what a server that ended wrote last to come through."""
 
 _CLOSING = 8.0
 """Seconds for a server to end; the SDK asks it, then kills it."""
@@ -63,7 +69,8 @@ class Session:
             except _Gone as gone:
                 self._drop(connection)
                 if attempt == 2:
-                    raise Unreachable(f"MCP server {self.name!r} ended when it was asked for its tools: {gone}{self._words()}") from None
+                    words = await self._words()
+                    raise Unreachable(f"MCP server {self.name!r} ended when it was asked for its tools: {gone}{words}") from None
             except TimeoutError:
                 self._drop(connection)
                 raise Unreachable(f"MCP server {self.name!r} did not say within {self._connect_timeout:g} s what tools it has") from None
@@ -96,8 +103,9 @@ class Session:
             return await connection.call(tool, args, max(1.0, deadline - time.time()) + 5.0, checks_output=pinned.output_schema is not None)
         except _Gone as gone:
             self._drop(connection)
+            words = await self._words()
             raise ConnectionLost(
-                f"MCP server {self.name!r} ended before it answered the call of {tool}: {gone}{self._words()}; what it did is not known"
+                f"MCP server {self.name!r} ended before it answered the call of {tool}: {gone}{words}; what it did is not known"
             ) from None
 
     async def close(self) -> None:
@@ -118,15 +126,14 @@ class Session:
                     await connection.open()
             except TimeoutError:
                 self._drop(connection)
-                raise Unreachable(
-                    f"MCP server {self.name!r} did not begin to speak within {self._connect_timeout:g} s{self._words()}"
-                ) from None
+                raise Unreachable(f"MCP server {self.name!r} did not begin to speak within {self._connect_timeout:g} s") from None
             except asyncio.CancelledError:
                 self._drop(connection)
                 raise
             except Exception as error:
                 self._drop(connection)
-                raise Unreachable(f"MCP server {self.name!r} cannot be reached: {_said(error)}{self._words()}") from None
+                words = await self._words()
+                raise Unreachable(f"MCP server {self.name!r} cannot be reached: {_said(error)}{words}") from None
             self._connection = connection
             return connection
 
@@ -138,7 +145,10 @@ class Session:
         self._ending.add(ending)
         ending.add_done_callback(self._ending.discard)
 
-    def _words(self) -> str:
+    async def _words(self) -> str:
+        until = time.monotonic() + _LAST_WORDS
+        while not self._log.complete and time.monotonic() < until:  # noqa: ASYNC110  # its readers are threads
+            await asyncio.sleep(0.01)
         said = self._log.last_words()
         return f" (it said: {said}; see {self._log.path})" if said else ""
 
@@ -168,7 +178,14 @@ class _Connection:
 
         # No cache: what a tool is has to be asked, not remembered. Half the time is for the question in which version it speaks, which an
         # old server may leave unanswered.
-        client = Client(self._reach(), mode="auto", cache=None, logging_callback=self._note, read_timeout_seconds=self._patience / 2)
+        client = Client(
+            self._reach(),
+            mode="auto",
+            cache=None,
+            logging_callback=self._note,
+            message_handler=self._heard,
+            read_timeout_seconds=self._patience / 2,
+        )
         try:
             async with client:
                 self._client = client
@@ -188,6 +205,10 @@ class _Connection:
 
     async def _note(self, params: LoggingMessageNotificationParams) -> None:
         self._log.add(f"{params.level}: {params.data}")
+
+    async def _heard(self, message: object) -> None:
+        if isinstance(message, Exception):  # a line that is no message; some servers greet on stdout
+            self._log.add(f"agent-graph: it sent what is no message: {message}")
 
     async def close(self) -> None:
         if self._task is None:
@@ -214,8 +235,11 @@ class _Connection:
                     raise _Refused(f"{error.error_count()} things are wrong with its list") from None
             for each in page.tools:
                 if each.name in found:
-                    raise _Refused(f"two of them are called {each.name!r}, and which of them would be called is not known")
-                found[each.name] = Definition.of(each)
+                    raise _Refused(f"two of them are called {visible(each.name)!r}, and which of them would be called is not known")
+                try:
+                    found[each.name] = Definition.of(each)
+                except ValueError as error:
+                    raise _Refused(f"{visible(each.name)} is described by what is no definition: {error}") from None
             cursor = page.next_cursor
             if not cursor:
                 return found
@@ -227,16 +251,15 @@ class _Connection:
         self, tool: str, args: Mapping[str, Any], seconds: float, *, checks_output: bool
     ) -> CallToolResult | InputRequiredResult:
         from mcp import MCPError
-        from mcp_types import CallToolRequest, CallToolRequestParams, CallToolResult, InputRequiredResult
-        from pydantic import TypeAdapter, ValidationError
+        from mcp_types import CallToolRequest, CallToolRequestParams
+        from pydantic import ValidationError
 
         # Not the client's own call_tool: it would call a second time after some errors, and would raise when an output does not fit its
         # schema, although the call was carried out. The executor checks the output.
         request = CallToolRequest(params=CallToolRequestParams(name=tool, arguments=dict(args)))
-        answer: TypeAdapter[CallToolResult | InputRequiredResult] = TypeAdapter(CallToolResult | InputRequiredResult)
         async with self._talking() as client:
             try:
-                return await client.session.send_request(request, answer, request_read_timeout_seconds=seconds)
+                return await client.session.send_request(request, _answers(), request_read_timeout_seconds=seconds)
             except MCPError as error:
                 if _is_end(error):
                     raise
@@ -264,6 +287,14 @@ class _Connection:
             raise
         except Exception as error:
             raise _Gone(_said(error)) from None
+
+
+@functools.cache
+def _answers() -> TypeAdapter[CallToolResult | InputRequiredResult]:
+    from mcp_types import CallToolResult, InputRequiredResult
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(CallToolResult | InputRequiredResult)
 
 
 def _is_end(error: MCPError) -> bool:

@@ -65,7 +65,9 @@ def as_tool(server_name: str, server: McpServer, definition: Definition, call: C
             rate=rules.rate,
         )
     except InvalidToolError as error:
-        raise InvalidToolError(f"{where}: {error}; name it with tools.{visible(definition.name)}.name, or leave it out with deny") from None
+        raise InvalidToolError(
+            f"{where}: {error}; say under tools what holds for it (name: for another name), or leave it out with deny"
+        ) from None
     # The pin goes into the digest that approvals are bound to, so that a yes covers the definition that was seen and no other.
     spec = replace(made.spec, output_schema=definition.output_schema, digest=digest([made.spec.digest, definition.digest]))
     return replace(made, spec=spec)

@@ -9,6 +9,10 @@ import pytest
 from agent_graph.errors import InvalidToolError, UsageError
 from tests.mcp.conftest import Open, Rogue, named
 
+DEEP: Any = {"type": "string"}
+for _ in range(60):
+    DEEP = {"allOf": [DEEP]}
+
 
 @pytest.mark.parametrize(
     ("annotations", "expected"),
@@ -87,7 +91,7 @@ def test_a_tool_can_be_named_anew(rogue: Rogue) -> None:
 @pytest.mark.parametrize(
     ("offered", "more", "said"),
     [
-        (["a b"], {}, "name it with tools.a b.name, or leave it out with deny"),
+        (["a b"], {}, r"say under tools what holds for it \(name: for another name\), or leave it out with deny"),
         (["a\u202eb"], {}, r"a\\u202eb"),
         (["a"], {"allow": ["b"]}, "has no tool b, which its config names; it has: a"),
         (["a"], {"tools": {"b": {}}}, "has no tool b, which its config names"),
@@ -109,6 +113,8 @@ def test_a_tool_can_be_named_anew(rogue: Rogue) -> None:
         ),
         (["a"], {"tools": {"a": {"recovery": "keyed", "key": "no"}}}, "has no argument 'no'"),
         ([{"name": "a", "inputSchema": "no"}], {}, "does not say what tools it has"),
+        ([{"name": "a", "inputSchema": {"type": "object", "properties": {"x": DEEP}}}], {}, "more than 100 levels"),
+        ([{"name": "a", "inputSchema": {"type": "object", "properties": {"x": {"default": float("nan")}}}}], {}, "is no definition"),
     ],
 )
 def test_what_cannot_be_used_is_refused_in_words(rogue: Rogue, offered: list[Any], more: dict[str, Any], said: str) -> None:
