@@ -1,102 +1,54 @@
-"""Read-only SQL over SQLite: a planner may write any query, so what a query can do is bounded here, not trusted.
+"""SQL over SQLite: a planner may write any statement, so what one can do is bounded here, not trusted.
 
-Four bounds: the file is opened with ``mode=ro``; an authorizer allows reading and nothing else (no ATTACH, no PRAGMA that sets, no
-extension); a progress handler ends what takes too long; rows, bytes and cells are capped, and a cap that cut something off is said.
+``query_sqlite`` reads any file that it is given. ``sql_tools`` is for one database: its statements are also read by a second parser, tables
+can be named, queries run in a process that can be killed, and changes are tools of their own.
 """
 
 from __future__ import annotations
 
-import json
-import math
 import sqlite3
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import quote
 
-from pydantic import Field, JsonValue
+from pydantic import Field
 from typing_extensions import TypedDict
 
-from agent_graph.tools.tool import tool
+from agent_graph.errors import InvalidToolError
+from agent_graph.ports import Clock, Isolation, SystemClock
+from agent_graph.tools.sql_connection import BUSY_S, MAX_VALUE, quoted, reading
+from agent_graph.tools.sql_rows import MAX_BYTES, MAX_CELL, Params, Rows, fetched
+from agent_graph.tools.sql_statement import check_query
+from agent_graph.tools.sql_writing import RECEIPTS, changing_tools
+from agent_graph.tools.tool import Tool, tool
 
-MAX_BYTES = 128 * 1024
-"""Of the rows as JSON; half of what one step's output may hold."""
-MAX_CELL = 4_000
-"""Characters of one text value."""
-MAX_VALUE = 16 * 1024 * 1024
-"""Bytes of any text or blob inside SQLite, so that ``zeroblob(1e9)`` ends in an error and not in swap."""
-BUSY_S = 5.0
+__all__ = ["MAX_BYTES", "MAX_CELL", "MAX_VALUE", "RECEIPTS", "Rows", "query_sqlite", "quoted", "reading", "sql_tools"]
 
-_SAYING_PRAGMAS = {"table_info", "table_xinfo", "table_list", "index_list", "index_info", "foreign_key_list", "data_version"}
-_READING = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_RECURSIVE}
+MOST_TABLES = 200
+MOST_COLUMNS = 2_000
+"""Of one description."""
 
-
-class Rows(TypedDict):
-    columns: list[str]
-    rows: list[dict[str, JsonValue]]
-    row_count: int
-    """Rows that are given here."""
-    truncated: bool
-    """True: the query has more rows than are given here."""
-    notes: list[str]
-    """What was cut off, renamed or written differently."""
+_NAMED = "SELECT name, type FROM sqlite_master WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY name"
+_COLUMNS = 'SELECT name, type, "notnull", pk FROM pragma_table_xinfo(?) WHERE hidden <> 1'
 
 
-@contextmanager
-def reading(database: Path, *, timeout_s: float) -> Iterator[sqlite3.Connection]:
-    """A connection that can only read, closed at the end; a statement is interrupted ``timeout_s`` seconds after the opening.
-
-    Raises ValueError when the file is not there or is no SQLite database, when a statement wants more than reading, and when it takes
-    too long: whatever SQLite says inside the block comes out as a ValueError that names the file.
-    """
-    if not database.is_file():
-        raise ValueError(f"{database}: there is no such database file; give the path of a SQLite file")
-    began = time.monotonic()
-    refused: list[str] = []
-    try:
-        connection = sqlite3.connect(f"file:{quote(str(database))}?mode=ro", uri=True, timeout=min(BUSY_S, timeout_s), isolation_level=None)
-        try:
-            connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_VALUE)
-            connection.set_authorizer(lambda *action: _authorize(refused, *action))
-            connection.set_progress_handler(lambda: int(time.monotonic() - began > timeout_s), 1_000)
-            yield connection
-        finally:
-            connection.close()
-    except (sqlite3.Error, sqlite3.Warning) as error:
-        if refused:
-            raise ValueError(f"{database}: only reading is allowed, and this statement wants to {refused[0]}; write one SELECT") from None
-        if "interrupted" in str(error):
-            raise ValueError(f"{database}: the query took longer than {timeout_s:g} s; narrow it with WHERE, or raise timeout_s") from None
-        raise ValueError(f"{database}: {error}") from None
+class Column(TypedDict):
+    name: str
+    type: str
+    not_null: bool
+    primary_key: bool
 
 
-def _authorize(refused: list[str], action: int, first: str | None, second: str | None, *_: str | None) -> int:
-    if action in _READING:
-        return sqlite3.SQLITE_OK
-    if action == sqlite3.SQLITE_FUNCTION and second != "load_extension":
-        return sqlite3.SQLITE_OK
-    # A virtual table (FTS, json_each, pragma_table_info) describes itself to SQLite by this; a statement that says it, SQLite itself refuses.
-    if action == sqlite3.SQLITE_UPDATE and first == "sqlite_master":
-        return sqlite3.SQLITE_OK
-    # table_info('t') names a table, it sets nothing; the others of these take no value that sets something either.
-    if action == sqlite3.SQLITE_PRAGMA and (first or "").lower() in _SAYING_PRAGMAS:
-        return sqlite3.SQLITE_OK
-    refused.append(_action(action, first, second))
-    return sqlite3.SQLITE_DENY
+class Table(TypedDict):
+    name: str
+    kind: str
+    columns: list[Column]
 
 
-def _action(action: int, first: str | None, second: str | None) -> str:
-    codes = ("ATTACH", "DETACH", "INSERT", "UPDATE", "DELETE", "PRAGMA", "TRANSACTION", "FUNCTION")
-    names = {getattr(sqlite3, f"SQLITE_{code}"): code for code in codes}
-    target = " ".join(part for part in (first, second) if part)
-    return f"{names.get(action, 'change the database')}{f' ({target})' if target else ''}"
-
-
-def quoted(identifier: str) -> str:
-    """The name of a table or column as SQL."""
-    return '"' + identifier.replace('"', '""') + '"'
+class Tables(TypedDict):
+    tables: list[Table]
+    left_out: int
+    """Tables that are there, may be read, and are not given here."""
 
 
 @tool(risk="read_only", timeout=70)
@@ -118,56 +70,129 @@ def query_sqlite(
     To see what is there: SELECT name, sql FROM sqlite_master, or SELECT * FROM pragma_table_info('table').
     """
     with reading(Path(database), timeout_s=timeout_s) as connection:
-        try:
-            cursor = connection.execute(query, params if params is not None else ())
-        except (sqlite3.ProgrammingError, sqlite3.Warning) as error:
-            if "one statement" in str(error):
-                raise ValueError(f"{database}: the query holds more than one statement; give exactly one SELECT") from None
-            raise ValueError(f"{database}: the params do not fit the query: {error}") from None
-        if cursor.description is None:
-            raise ValueError(f"{database}: the query returns no rows; write one SELECT")
-        notes: list[str] = []
-        columns = _distinct([str(one[0]) for one in cursor.description], notes)
-        rows: list[dict[str, JsonValue]] = []
-        size = 0
-        truncated = False
-        for raw in cursor:
-            row = {column: _cell(value, notes) for column, value in zip(columns, raw, strict=True)}
-            size += len(json.dumps(row, ensure_ascii=False).encode("utf-8", "replace"))
-            if len(rows) == max_rows or size > MAX_BYTES:
-                truncated = True
-                limit = f"max_rows = {max_rows}" if len(rows) == max_rows else f"{MAX_BYTES:,} bytes"
-                notes.append(f"cut off after {len(rows)} rows ({limit}): there are more; narrow or aggregate the query")
-                break
-            rows.append(row)
-        cursor.close()
-    return {"columns": columns, "rows": rows, "row_count": len(rows), "truncated": truncated, "notes": list(dict.fromkeys(notes))}
+        return queried(connection, database, query, params, max_rows)
 
 
-def _distinct(names: list[str], notes: list[str]) -> list[str]:
-    found: list[str] = []
-    for name in names:
-        distinct, number = name, 2
-        while distinct in found:
-            distinct, number = f"{name}_{number}", number + 1
-        if distinct != name:
-            notes.append(f"a second column {name!r} is called {distinct!r} here")
-        found.append(distinct)
+def queried(connection: sqlite3.Connection, shown: object, query: str, params: Any, max_rows: int) -> Rows:
+    try:
+        cursor = connection.execute(query, params if params is not None else ())
+    except (sqlite3.ProgrammingError, sqlite3.Warning) as error:
+        if "one statement" in str(error):
+            raise ValueError(f"{shown}: the query holds more than one statement; give exactly one SELECT") from None
+        raise ValueError(f"{shown}: the params do not fit the query: {error}") from None
+    if cursor.description is None:
+        raise ValueError(f"{shown}: the query returns no rows; write one SELECT")
+    rows = fetched(cursor, max_rows)
+    cursor.close()
+    return rows
+
+
+def sql_tools(
+    database: str | Path,
+    *,
+    tables: Sequence[str] | None = None,
+    writable: Sequence[str] = (),
+    max_changes: int = 100,
+    timeout_s: float = 10.0,
+    prefix: str = "",
+    isolation: Isolation = "process",
+    clock: Clock | None = None,
+) -> list[Tool]:
+    """``query_sql`` and ``describe_tables`` for one SQLite file; with ``writable`` also ``execute_sql`` (INSERT, UPDATE) and ``delete_sql``.
+
+    ``database``: its path is made absolute here, and the file must be there when a tool is called. ``tables``: those that may be read, views
+    by their own name and with all that is behind them; None: all. ``writable``: those that may be changed, and read; what triggers and
+    foreign keys read or change counts as well. ``max_changes``: rows that one statement changes at most, else nothing is. ``timeout_s``:
+    seconds after which a statement is interrupted. ``isolation="process"`` ends even what SQLite cannot interrupt; ``"thread"`` saves the
+    0.1 s that a worker takes to start. ``prefix``: put before the names of the tools, for a second database.
+
+    A change writes a receipt into the table ``agent_graph_receipts`` of the same file, which is made at the first one.
+
+    Raises InvalidToolError when the options cannot work.
+    """
+    if isinstance(tables, str) or isinstance(writable, str):
+        raise InvalidToolError("sql_tools: tables and writable are lists of names, as in tables=['orders']")
+    if max_changes < 1 or not 0 < timeout_s <= 3_600:
+        raise InvalidToolError("sql_tools: max_changes is at least 1, and timeout_s above 0 and at most 3600 seconds")
+    allowed, changeable = (
+        None if tables is None else frozenset(each.lower() for each in tables),
+        frozenset(each.lower() for each in writable),
+    )
+    for name in changeable:
+        if name == RECEIPTS or name.startswith("sqlite_"):
+            raise InvalidToolError(f"sql_tools: {name} is not for statements to change")
+    path = Path(database).expanduser().absolute()
+    found = [
+        _query_tool(path, allowed, changeable, timeout_s, prefix, isolation),
+        _describing_tool(path, allowed, changeable, timeout_s, prefix),
+    ]
+    if changeable:
+        found += changing_tools(
+            path,
+            tables=allowed,
+            writable=changeable,
+            max_changes=max_changes,
+            timeout_s=timeout_s,
+            prefix=prefix,
+            isolation=isolation,
+            clock=clock or SystemClock(),
+        )
     return found
 
 
-def _cell(value: Any, notes: list[str]) -> JsonValue:
-    """A SQLite value as JSON. SQLite knows blobs and infinities, JSON does not."""
-    if isinstance(value, bytes):
-        text = None
-        with suppress(UnicodeDecodeError):
-            text = value.decode()
-        notes.append("blobs are given as text where they are UTF-8, else by their size")
-        value = text if text is not None else f"<blob of {len(value)} bytes>"
-    if isinstance(value, float) and not math.isfinite(value):
-        notes.append("infinite numbers are given as text")
-        return str(value)
-    if isinstance(value, str) and len(value) > MAX_CELL:
-        notes.append(f"texts of more than {MAX_CELL:,} characters are cut off")
-        return f"{value[:MAX_CELL]}… ({len(value):,} characters)"
-    return value  # type: ignore[no-any-return]  # int, float, str or None: all that is left in SQLite
+def _query_tool(
+    path: Path, allowed: frozenset[str] | None, changeable: frozenset[str], timeout_s: float, prefix: str, isolation: Isolation
+) -> Tool:
+    readable = None if allowed is None else allowed | changeable
+
+    @tool(name=f"{prefix}query_sql", risk="read_only", timeout=timeout_s + BUSY_S, isolation=isolation)
+    def query_sql(
+        query: Annotated[str, Field(description="One SELECT, WITH … SELECT or VALUES. Use ? or :name for values.")],
+        params: Annotated[Params, Field(description="Values for ? (a list) or :name (an object).")] = None,
+        max_rows: Annotated[
+            int, Field(ge=1, le=5_000, description="At most so many rows are returned; `notes` say how many more there are.")
+        ] = 200,
+    ) -> Rows:
+        """Run one read-only query on the database and return its rows as objects by column name. Nothing can be changed.
+
+        describe_tables says what there is. Aggregate in SQL rather than fetching many rows.
+        """
+        try:
+            check_query(query, readable)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None
+        with reading(path, timeout_s=timeout_s, tables=readable) as connection:
+            return queried(connection, path, query, params, max_rows)
+
+    return query_sql
+
+
+def _describing_tool(path: Path, allowed: frozenset[str] | None, changeable: frozenset[str], timeout_s: float, prefix: str) -> Tool:
+    @tool(name=f"{prefix}describe_tables", risk="read_only")
+    def describe_tables() -> Tables:
+        """The tables and views of the database that may be read, with their columns."""
+        with reading(path, timeout_s=timeout_s) as connection:  # these statements are ours
+            names = [
+                (name, kind)
+                for name, kind in connection.execute(_NAMED)
+                if name != RECEIPTS and (allowed is None or name.lower() in allowed | changeable)
+            ]
+            found: list[Table] = []
+            columns = 0
+            for name, kind in names[:MOST_TABLES]:
+                rows = connection.execute(_COLUMNS, [name]).fetchall()
+                columns += len(rows)
+                if columns > MOST_COLUMNS:
+                    break
+                found.append(
+                    {
+                        "name": name,
+                        "kind": kind,
+                        "columns": [
+                            {"name": each[0], "type": each[1], "not_null": bool(each[2]), "primary_key": bool(each[3])} for each in rows
+                        ],
+                    }
+                )
+        return {"tables": found, "left_out": len(names) - len(found)}
+
+    return describe_tables

@@ -145,7 +145,7 @@ def test_a_value_too_large_for_memory_is_refused(database: str) -> None:
 def test_rows_beyond_the_cap_are_cut_off_and_said(database: str) -> None:
     found = query_sqlite(database, "SELECT id FROM orders", max_rows=4)
     assert (found["row_count"], found["truncated"]) == (4, True)
-    assert found["notes"] == ["cut off after 4 rows (max_rows = 4): there are more; narrow or aggregate the query"]
+    assert found["notes"] == ["cut off after 4 rows (max_rows = 4): there are 6 more; narrow or aggregate the query"]
     exact = query_sqlite(database, "SELECT id FROM orders", max_rows=10)
     assert (exact["row_count"], exact["truncated"], exact["notes"]) == (10, False, [])
 
