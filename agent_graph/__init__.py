@@ -10,21 +10,36 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from agent_graph.agent import AgentGraph
-    from agent_graph.errors import AgentGraphError, InvalidPlan, NotDone, RunBusy, UsageError
+    from agent_graph.errors import AgentGraphError, BudgetExceeded, InvalidPlan, NotAnApprover, NotDone, RunBusy, UsageError
     from agent_graph.plan import Blueprint, Goal, Plan, Step
-    from agent_graph.policy.limits import Limits
-    from agent_graph.policy.rules import Policy, Rule
+    from agent_graph.policy.limits import Limits, Price, RoleLimits
+    from agent_graph.policy.rules import ApproverRule, FlowRule, Match, OrderRule, Policy, Principal, Rule, Time
     from agent_graph.ports import Answer, GiveUp, Planner, PlanningContext, Question, ReplanningContext
     from agent_graph.state import Run
     from agent_graph.tools.tool import Tool, ToolContext, tool
-    from agent_graph.verdicts import Absent, Approve, Edit, Issue, Landed, Reject, Request, Resolve, Respond, StepResult, Undo, Unknown
+    from agent_graph.verdicts import (
+        Absent,
+        Approve,
+        Edit,
+        Grant,
+        Issue,
+        Landed,
+        Reject,
+        Request,
+        Resolve,
+        Respond,
+        Source,
+        StepResult,
+        Undo,
+        Unknown,
+    )
 
 _HOMES = {
     "agent_graph.agent": ("AgentGraph",),
-    "agent_graph.errors": ("AgentGraphError", "InvalidPlan", "NotDone", "RunBusy", "UsageError"),
+    "agent_graph.errors": ("AgentGraphError", "BudgetExceeded", "InvalidPlan", "NotAnApprover", "NotDone", "RunBusy", "UsageError"),
     "agent_graph.plan": ("Blueprint", "Goal", "Plan", "Step"),
-    "agent_graph.policy.limits": ("Limits",),
-    "agent_graph.policy.rules": ("Policy", "Rule"),
+    "agent_graph.policy.limits": ("Limits", "Price", "RoleLimits"),
+    "agent_graph.policy.rules": ("ApproverRule", "FlowRule", "Match", "OrderRule", "Policy", "Principal", "Rule", "Time"),
     "agent_graph.ports": ("Answer", "GiveUp", "Planner", "PlanningContext", "Question", "ReplanningContext"),
     "agent_graph.state": ("Run",),
     "agent_graph.tools.tool": ("Tool", "ToolContext", "tool"),
@@ -32,12 +47,14 @@ _HOMES = {
         "Absent",
         "Approve",
         "Edit",
+        "Grant",
         "Issue",
         "Landed",
         "Reject",
         "Request",
         "Resolve",
         "Respond",
+        "Source",
         "StepResult",
         "Undo",
         "Unknown",
@@ -51,30 +68,42 @@ __all__ = [
     "AgentGraphError",
     "Answer",
     "Approve",
+    "ApproverRule",
     "Blueprint",
+    "BudgetExceeded",
     "Edit",
+    "FlowRule",
     "GiveUp",
     "Goal",
+    "Grant",
     "InvalidPlan",
     "Issue",
     "Landed",
     "Limits",
+    "Match",
+    "NotAnApprover",
     "NotDone",
+    "OrderRule",
     "Plan",
     "Planner",
     "PlanningContext",
     "Policy",
+    "Price",
+    "Principal",
     "Question",
     "Reject",
     "ReplanningContext",
     "Request",
     "Resolve",
     "Respond",
+    "RoleLimits",
     "Rule",
     "Run",
     "RunBusy",
+    "Source",
     "Step",
     "StepResult",
+    "Time",
     "Tool",
     "ToolContext",
     "Undo",

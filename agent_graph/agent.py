@@ -19,6 +19,7 @@ from agent_graph.deps import Deps, environment
 from agent_graph.driver import Driver
 from agent_graph.errors import InvalidDecision, InvalidPlan, NotAnApprover, RunFinished, UsageError
 from agent_graph.events import Event, Note
+from agent_graph.execution.history import before_edit
 from agent_graph.execution.results import Results, check_tools
 from agent_graph.graph import Graph, build_graph
 from agent_graph.identity import RunId, new_id
@@ -30,7 +31,6 @@ from agent_graph.planners.choose import as_planner
 from agent_graph.policy.approvers import may_not_approve
 from agent_graph.policy.compiler import Rules, SoFar, compile_plan
 from agent_graph.policy.limits import Limits
-from agent_graph.policy.lineage import Origin, lineage_of
 from agent_graph.policy.permission import Scopes
 from agent_graph.policy.rules import Policy
 from agent_graph.policy.standing import make_grant
@@ -404,12 +404,7 @@ class AgentGraph:
         if current is None:
             raise InvalidDecision("there is no plan to edit yet")
         made = edited_plan(current.plan, edit, request, current.plan.version + 1)
-        known = {step_id: Origin.model_validate(origin) for step_id, origin in current.lineage.items()}
-        so_far = SoFar(
-            frozen=Results(self.store, record.id, current.plan).frozen(),
-            lineage=lineage_of(made, (), current.plan, known),
-            now=self.clock.now(),
-        )
+        so_far = before_edit(self.store, record.id, current, made, self.deps.rules, self.clock.now())
         check_edit(made, self.deps.rules, record.id, so_far)
 
     def _refuse_approver(self, record: RunRecord, decisions: Mapping[str, Decision], waiting: Sequence[Request], by: str | None) -> None:

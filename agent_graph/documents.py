@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -91,10 +92,13 @@ class Document:
     def __init__(self, text: str, name: str) -> None:
         self.name = name
         self._root: yaml.Node | None = None
+        self.value: Any
         if len(text) > MAX_CHARACTERS:
             raise InvalidDocument(f"{name} is {len(text):,} characters long; at most {MAX_CHARACTERS:,} are read")
         try:
-            if name.endswith(".json"):
+            if name.endswith(".toml"):
+                self.value = tomllib.loads(text)
+            elif name.endswith(".json"):
                 self.value = json.loads(text, object_pairs_hook=_pairs, parse_constant=_not_json, parse_float=_finite)
             else:
                 self._root = yaml.compose(text, Loader=_Loader)
@@ -104,6 +108,8 @@ class Document:
             _refuse_surrogates(self.value, text)
         except InvalidDocument as error:
             raise InvalidDocument(f"{name}: {error}") from None
+        except tomllib.TOMLDecodeError as error:
+            raise InvalidDocument(f"{name}: not TOML: {error}") from None
         except json.JSONDecodeError as error:
             raise InvalidDocument(f"{name}, line {error.lineno}: not JSON: {error.msg}") from None
         except yaml.YAMLError as error:

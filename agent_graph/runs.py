@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 from agent_graph.identity import RunId
 from agent_graph.ports import Store
 from agent_graph.records import Effect, Owner, RunRecord
@@ -31,6 +33,7 @@ def read_run(store: Store, run_id: RunId, *, results: bool = True, plan: bool = 
         observation=record.observation,
         answer=record.answer,
         error=record.error if status != "cancelled" or record.finished else _why_cancelled(store, record),
+        usage={role: asdict(used) for role, used in store.usage.of(run_id).items()} if results else {},
         owner=str(owner) if owner is not None else None,
         cancel_asked=record.cancel_asked,
         cancel_by=record.cancel_by,

@@ -31,5 +31,11 @@ class Policies:
         return number
 
     def get(self, number: int) -> PolicyRecord | None:
-        row = self._database.sealed_row("policies", "SELECT * FROM policies WHERE id = ?", (number,))
-        return None if row is None else PolicyRecord(number=row["id"], digest=Digest(row["digest"]), text=row["policy"], seen=row["seen"])
+        return _policy(self._database.sealed_row("policies", "SELECT * FROM policies WHERE id = ?", (number,)))
+
+    def find(self, digest: str) -> PolicyRecord | None:
+        return _policy(self._database.sealed_row("policies", "SELECT * FROM policies WHERE digest = ?", (digest,)))
+
+
+def _policy(row: sqlite3.Row | None) -> PolicyRecord | None:
+    return None if row is None else PolicyRecord(number=row["id"], digest=Digest(row["digest"]), text=row["policy"], seen=row["seen"])

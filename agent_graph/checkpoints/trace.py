@@ -73,7 +73,9 @@ class Events:
             {"run": run_id},
         )
         lines = [(row["at"], row["kind"]) for row in rows]
-        return math.fsum(max(0.0, at - before) for (before, _), (at, kind) in itertools.pairwise(lines) if kind not in ("run_started", "decided"))
+        return math.fsum(
+            max(0.0, at - before) for (before, _), (at, kind) in itertools.pairwise(lines) if kind not in ("run_started", "decided")
+        )
 
 
 @reads_row("events")

@@ -23,6 +23,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "doctor": ("doctor", "Whether a store is well, and what to do."),
     "purge": ("purge", "Remove runs that have ended."),
     "studio": ("studio_command", "LangGraph's own server and Studio, on a store."),
+    "policy": ("policy", "Try a policy out, or see which rule decided."),
+    "grants": ("grants", "Standing grants: a yes to calls that are still to come."),
     "demo": ("demo", "A real incident, from the question to the ticket."),
 }
 """By name: the module of ``agent_graph.cli`` that holds the function, and what the list of commands says."""
@@ -46,8 +48,12 @@ class Commands(TyperGroup):
         if cmd_name not in COMMANDS:
             return None
         home, short_help = COMMANDS[cmd_name]
+        found = getattr(import_module(f"agent_graph.cli.{home}"), cmd_name)
+        if isinstance(found, typer.Typer):  # a command with commands of its own
+            found.info.name, found.info.context_settings = cmd_name, _SETTINGS["context_settings"]
+            return typer.main.get_command(found)
         one = typer.Typer(**_SETTINGS)
-        one.command(cmd_name, short_help=short_help)(getattr(import_module(f"agent_graph.cli.{home}"), cmd_name))
+        one.command(cmd_name, short_help=short_help)(found)
         return typer.main.get_command(one)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:

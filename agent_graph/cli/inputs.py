@@ -149,6 +149,11 @@ def check_run_id(text: str) -> str:
         raise UsageError(f"--id {text!r} is not a UUID; leave --id out to have one made") from None
 
 
+def acting_for(plan: Plan, principal: str | None) -> Plan:
+    """The plan for whom ``--principal`` names, else for whom it says itself."""
+    return plan if principal is None else plan.model_copy(update={"goal": plan.goal.model_copy(update={"principal": principal})})
+
+
 def plan_of(source: Plan | Blueprint, params: dict[str, Any] | None = None) -> Plan:
     """The plan as it would run with these parameters."""
     if isinstance(source, Plan):

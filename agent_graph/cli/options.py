@@ -15,6 +15,10 @@ Tools = Annotated[
     list[str],
     typer.Option("--tools", metavar="MODULE[:NAME]", help="Tools: an import name or a FILE.py; NAME is a tool, a list or a function."),
 ]
-PolicyPath = Annotated[str | None, typer.Option("--policy", metavar="FILE", help="The policy, as YAML or JSON.")]
+PolicyPath = Annotated[str | None, typer.Option("--policy", metavar="FILE", help="The policy, as YAML, TOML or JSON.")]
+LimitsPath = Annotated[str | None, typer.Option("--limits", metavar="FILE", help="What the run may use at most, as YAML, TOML or JSON.")]
+PrincipalName = Annotated[
+    str | None, typer.Option("--principal", metavar="NAME", help="For whom the run acts; the policy says what they may.")
+]
 By = Annotated[str | None, typer.Option("--by", metavar="NAME", help="Who decides; the login name unless given.")]
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="A run's id; its beginning is enough.")]

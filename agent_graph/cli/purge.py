@@ -128,9 +128,9 @@ def runs_of(count: int) -> str:
     return f"{count} run{'' if count == 1 else 's'}"
 
 
-def seconds_of(age: str) -> float:
+def seconds_of(age: str, option: str = "--older-than") -> float:
     """``30d`` → seconds. Raises UsageError."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhdw])", age.strip())
     if found is None:
-        raise UsageError(f"--older-than {age!r} is not an age; write a number and a unit: 90m, 12h, 30d, 2w")
+        raise UsageError(f"{option} {age!r} is not an age; write a number and a unit: 90m, 12h, 30d, 2w")
     return float(found[1]) * UNITS[found[2]]

@@ -15,8 +15,10 @@ from pydantic import ValidationError
 
 from agent_graph import examples
 from agent_graph.cli.program import program
+from agent_graph.documents import read_document
 from agent_graph.errors import UsageError
 from agent_graph.plan import Model, Plan
+from agent_graph.policy.limits import Limits
 from agent_graph.policy.rules import Policy
 from agent_graph.records import RunRecord
 from agent_graph.tools.registry import ToolRegistry, load_tools
@@ -36,6 +38,7 @@ class Recipe(Model):
     desk: str | None = None
     """The ticket desk of the bundled tools, where it was named."""
     policy: str | None = None
+    limits: str | None = None
     planner: str | None = None
     """The path of a blueprint, the name of a bundled one, or the spec of a model."""
     plan: str | None = None
@@ -50,7 +53,7 @@ def absolute(spec: str) -> str:
     return f"{Path(source).absolute()}{colon}{name}" if source.endswith(".py") else spec
 
 
-def recipe_here(tools: list[str], policy: str | None) -> Recipe:
+def recipe_here(tools: list[str], policy: str | None, limits: str | None = None) -> Recipe:
     """For a run that starts in this folder."""
     desk = os.environ.get(DESK)
     return Recipe(
@@ -58,6 +61,7 @@ def recipe_here(tools: list[str], policy: str | None) -> Recipe:
         tools=tuple(absolute(spec) for spec in tools),
         desk=str(Path(desk).absolute()) if desk else None,
         policy=str(Path(policy).absolute()) if policy else None,
+        limits=str(Path(limits).absolute()) if limits else None,
     )
 
 
@@ -108,6 +112,11 @@ def names_bundled_tools(plan_tools: set[str]) -> bool:
 
 def load_policy(recipe: Recipe) -> Policy:
     return Policy.default() if recipe.policy is None else Policy.load(recipe.policy)
+
+
+def load_limits(recipe: Recipe) -> Limits:
+    """Raises InvalidDocument."""
+    return Limits() if recipe.limits is None else read_document(recipe.limits, Limits)
 
 
 def check_tools(plan: Plan | None, ended: set[str], registry: ToolRegistry, run_id: str) -> None:

@@ -15,7 +15,7 @@ from agent_graph.cli import inputs
 from agent_graph.cli.card import show_card
 from agent_graph.cli.drive import Driver, login_name
 from agent_graph.cli.exits import PAUSED
-from agent_graph.cli.options import AsJson, By, PolicyPath, RunArgument, StorePath, Tools
+from agent_graph.cli.options import AsJson, By, LimitsPath, PolicyPath, RunArgument, StorePath, Tools
 from agent_graph.cli.outcome import report_outcome
 from agent_graph.cli.output import Out
 from agent_graph.cli.recipe import (
@@ -23,6 +23,7 @@ from agent_graph.cli.recipe import (
     absolute,
     check_tools,
     enter,
+    load_limits,
     load_policy,
     load_registry,
     names_bundled_tools,
@@ -64,6 +65,7 @@ def resume(
     by: By = None,
     tools: Tools = [],  # noqa: B006
     policy: PolicyPath = None,
+    limits: LimitsPath = None,
     cwd: Annotated[str | None, typer.Option("--cwd", metavar="DIR", help="The run's folder, if it was moved since the start.")] = None,
     store: StorePath = str(DEFAULT_PATH),
     as_json: AsJson = False,
@@ -71,7 +73,7 @@ def resume(
     """Go on with a run: with a decision about what waits, or after its process died.
 
     Without a decision, what waits is shown and, on a terminal, asked. The run goes on in the folder and with the tools that it was
-    started with; --tools and --policy replace them. A decision is on disk before the run goes on.
+    started with; --tools, --policy and --limits replace them. A decision is on disk before the run goes on.
 
     \b
       agent-graph resume 3f2a                       what waits, or go on after a crash
@@ -87,7 +89,7 @@ def resume(
     Exit codes are those of run.
     """  # noqa: D301
     out = Out.of(context, as_json=as_json)
-    here = recipe_here(tools, policy)
+    here = recipe_here(tools, policy, limits)
     with SqliteStore(Path(store).absolute(), must_exist=True) as opened:
         found = opened.runs.find(run)
         end_if_asked(opened, SystemClock(), found)  # the driver that was to end it died
@@ -109,12 +111,12 @@ def resume(
 
         recipe = remembered(record, shown.plan, here, cwd)
         enter(recipe, record.id)
-        registry, rules = load_registry(recipe), load_policy(recipe)
+        registry, rules, bounds = load_registry(recipe), load_policy(recipe), load_limits(recipe)
         check_tools(shown.plan, {step for step, result in shown.results.items() if result.status == "succeeded"}, registry, record.id)
 
         from agent_graph.agent import AgentGraph
 
-        agent = AgentGraph(registry, planner=planner_of(recipe, shown, record), policy=rules, store=opened)
+        agent = AgentGraph(registry, planner=planner_of(recipe, shown, record), policy=rules, limits=bounds, store=opened)
         driver = Driver(out, agent, record.id, store, by or login_name())
         if only_looks:
             return driver.to_the_end(None, only=asked.id if request and asked else None)
@@ -213,6 +215,8 @@ def remembered(record: RunRecord, plan: Plan | None, here: Recipe, cwd: str | No
         changed["tools"] = tuple(absolute(spec) for spec in here.tools)
     if here.policy is not None:
         changed["policy"] = here.policy
+    if here.limits is not None:
+        changed["limits"] = here.limits
     if cwd is not None:
         changed["cwd"] = str(Path(cwd).absolute())
     return kept.model_copy(update=changed)

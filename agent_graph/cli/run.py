@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,17 +15,16 @@ from agent_graph.checkpoints.store import SqliteStore
 from agent_graph.cli import inputs
 from agent_graph.cli.drive import Driver, login_name
 from agent_graph.cli.exits import SUCCEEDED
-from agent_graph.cli.options import AsJson, By, Params, PolicyPath, StorePath, Tools
+from agent_graph.cli.options import AsJson, By, LimitsPath, Params, PolicyPath, PrincipalName, StorePath, Tools
 from agent_graph.cli.output import Out
 from agent_graph.cli.program import command
-from agent_graph.cli.recipe import Recipe, load_policy, load_registry, names_bundled_tools, recipe_here
+from agent_graph.cli.recipe import Recipe, load_limits, load_policy, load_registry, names_bundled_tools, recipe_here
 from agent_graph.documents import read_document
 from agent_graph.errors import InvalidPlan, UnknownRun, UsageError
 from agent_graph.identity import RunId, new_id
 from agent_graph.plan import Blueprint, Param, Plan
 from agent_graph.planners.choose import names_model
-from agent_graph.policy.compiler import Rules, compile_plan
-from agent_graph.policy.limits import Limits
+from agent_graph.policy.compiler import Rules, SoFar, compile_plan
 from agent_graph.visible import visible
 
 
@@ -56,6 +56,8 @@ def run(
         ),
     ] = None,
     policy: PolicyPath = None,
+    limits: LimitsPath = None,
+    principal: PrincipalName = None,
     store: StorePath = str(DEFAULT_PATH),
     tools: Tools = [],  # noqa: B006
     run_id: Annotated[str | None, typer.Option("--id", metavar="UUID", help="The id of the new run.")] = None,
@@ -83,19 +85,19 @@ def run(
         return list_blueprints(out)
     new = RunId(inputs.check_run_id(run_id) if run_id is not None else new_id())
     wanted = read_wanted(what, plan, planner, param)
-    recipe = with_tools(recipe_here(tools, policy), wanted)
-    registry, rules = load_registry(recipe), load_policy(recipe)
+    recipe = with_tools(recipe_here(tools, policy, limits), wanted)
+    registry, rules, bounds = load_registry(recipe), load_policy(recipe), load_limits(recipe)
     if wanted.source is not None:
-        check(wanted, wanted.source, Rules(tools=registry.specs, policy=rules, limits=Limits()))
+        check(wanted, wanted.source, Rules(tools=registry.specs, policy=rules, limits=bounds), principal)
 
     from agent_graph.agent import AgentGraph
 
     planner_or_none = wanted.named if wanted.source is None else wanted.source if isinstance(wanted.source, Blueprint) else None
-    with AgentGraph(registry, planner=planner_or_none, policy=rules, store=SqliteStore(store)) as agent:
+    with AgentGraph(registry, planner=planner_or_none, policy=rules, limits=bounds, store=SqliteStore(store)) as agent:
         refuse_taken(agent.store, new)
         own_plan = wanted.source if isinstance(wanted.source, Plan) else None
         out.about(new, store)
-        events = agent.stream(wanted.goal, params=wanted.params, plan=own_plan, run_id=new, metadata=recipe.metadata())
+        events = agent.stream(wanted.goal, params=wanted.params, plan=own_plan, run_id=new, principal=principal, metadata=recipe.metadata())
         return Driver(out, agent, new, store, by or login_name()).to_the_end(events)
 
 
@@ -126,9 +128,10 @@ def read_wanted(what: str | None, plan: str | None, planner: str | None, given: 
     return Wanted(source=blueprint, named=named, goal=what if planner else None, params=inputs.blueprint_params(blueprint, given))
 
 
-def check(wanted: Wanted, source: Plan | Blueprint, rules: Rules) -> None:
+def check(wanted: Wanted, source: Plan | Blueprint, rules: Rules, principal: str | None) -> None:
     """What cannot run is refused before LangGraph is loaded and before there is a store. Raises InvalidPlan."""
-    report = compile_plan(inputs.plan_of(source, wanted.params), rules, RunId("preview"))
+    plan = inputs.acting_for(inputs.plan_of(source, wanted.params), principal)
+    report = compile_plan(plan, rules, RunId("preview"), SoFar(now=time.time()))
     if not report.valid:
         raise InvalidPlan(report.errors, what=visible(wanted.named))
 

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
 from typing import Annotated
 
 import typer
 
+from agent_graph.checkpoints.place import DEFAULT_PATH
+from agent_graph.checkpoints.store import SqliteStore
 from agent_graph.cli import inputs
 from agent_graph.cli.exits import SUCCEEDED, USAGE
-from agent_graph.cli.options import AsJson, Params, PolicyPath, Tools
+from agent_graph.cli.options import AsJson, LimitsPath, Params, PolicyPath, PrincipalName, StorePath, Tools
 from agent_graph.cli.output import Out
-from agent_graph.cli.recipe import load_policy, load_registry, recipe_here
+from agent_graph.cli.recipe import load_limits, load_policy, load_registry, recipe_here
 from agent_graph.cli.run import Wanted, with_tools
+from agent_graph.errors import UsageError
+from agent_graph.execution.history import before_edit
 from agent_graph.identity import RunId
-from agent_graph.plan import Blueprint, Step
-from agent_graph.policy.compiler import Rules, compile_plan
-from agent_graph.policy.limits import Limits
-from agent_graph.verdicts import Ask, Issue
+from agent_graph.plan import Blueprint, Plan
+from agent_graph.policy.compiler import Rules, SoFar, compile_plan
+from agent_graph.verdicts import Issue, Report
 from agent_graph.visible import visible
 
 
@@ -26,15 +31,21 @@ def validate(
     param: Params = [],  # noqa: B006
     tools: Tools = [],  # noqa: B006
     policy: PolicyPath = None,
+    limits: LimitsPath = None,
+    principal: PrincipalName = None,
+    run: Annotated[str | None, typer.Option("--run", metavar="RUN", help="Check it as the next version of this run's plan.")] = None,
+    store: StorePath = str(DEFAULT_PATH),
     as_json: AsJson = False,
 ) -> int:
     """Check a plan or blueprint against tools and policy, and list all issues at once. Nothing runs.
 
-    A blueprint is checked without values for parameters that are not given.
+    A blueprint is checked without values for parameters that are not given. With --run, a plan is held against what the run has done: before
+    it is handed in at a gate.
 
     \b
       agent-graph validate plan.yaml --tools ops.py
       agent-graph validate investigate-metric
+      agent-graph validate edited.yaml --run 3f2a --tools ops.py
 
     Exit: 0 valid, 2 not.
     """  # noqa: D301
@@ -46,10 +57,10 @@ def validate(
         open_params = inputs.missing_params(source, params)
     else:
         params = inputs.plan_params(param)
-    plan = inputs.plan_of(source, params)
-    recipe = with_tools(recipe_here(tools, policy), Wanted(source=source, named=what, goal=None, params={}))
-    rules = Rules(tools=load_registry(recipe).specs, policy=load_policy(recipe), limits=Limits())
-    report = compile_plan(plan, rules, RunId("preview"))
+    plan = inputs.acting_for(inputs.plan_of(source, params), principal)
+    recipe = with_tools(recipe_here(tools, policy, limits), Wanted(source=source, named=what, goal=None, params={}))
+    rules = Rules(tools=load_registry(recipe).specs, policy=load_policy(recipe), limits=load_limits(recipe))
+    report = compile_plan(plan, rules, RunId("preview"), SoFar(now=time.time())) if run is None else as_next(plan, run, store, rules)
     issues = [issue for issue in report.issues if not _only_open(issue, open_params)]
     errors = [issue for issue in issues if issue.severity == "error"]
     if out.json:
@@ -59,6 +70,7 @@ def validate(
                 "issues": [issue.model_dump(mode="json") for issue in issues],
                 "risk": report.risk,
                 "steps": len(plan.steps),
+                "asks": report.asks,
                 "not_checked": sorted(open_params),
             }
         )
@@ -74,19 +86,23 @@ def validate(
     out.say(f"{visible(what)} is valid: {len(plan.steps)} step{'s' if len(plan.steps) != 1 else ''}, risk {report.risk}", "bold green")
     if open_params:
         out.say(f"  not checked, since no value was given: {', '.join(sorted(open_params))}")
-    for step in plan.steps:
-        if (why := asks(step, rules)) is not None:
-            out.say(f"  a person is asked before {step.id} ({visible(step.tool)}): {visible(why)}")
+    for step_id, why in report.asks.items():
+        out.say(f"  a person is asked before {step_id} ({visible(plan.by_id[step_id].tool)}): {visible(why)}")
     return SUCCEEDED
 
 
-def asks(step: Step, rules: Rules) -> str | None:
-    """Why a person is asked before the step; None when nobody is."""
-    spec = rules.tools.get(step.tool or "")
-    if step.approval == "required":
-        return "the step requires it"
-    verdict = rules.policy.judge(spec) if spec is not None else None
-    return verdict.reason if isinstance(verdict, Ask) else None
+def as_next(plan: Plan, run: str, store: str, rules: Rules) -> Report:
+    """The plan as a person would hand it in at a gate of the run. Raises UsageError for a run without a plan."""
+    with SqliteStore(store, must_exist=True) as opened:
+        run_id = opened.runs.find(run)
+        current = opened.runs.plan(run_id)
+        if current is None:
+            raise UsageError(f"run {run_id} has no plan yet that this one could revise")
+        made = plan.model_copy(update={"goal": current.plan.goal, "version": current.plan.version + 1, "parent": current.plan.version})
+        planner = opened.runs.get(run_id).planner
+        by_planner = sum(record.plan.created_by == planner for record in opened.runs.plans(run_id))
+        so_far = before_edit(opened, run_id, current, made, rules, time.time())
+        return compile_plan(made, rules, run_id, replace(so_far, replans=max(0, by_planner - 1)))
 
 
 def _only_open(issue: Issue, names: set[str]) -> bool:

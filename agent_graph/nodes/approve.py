@@ -6,13 +6,13 @@ here. Each decision is acted on once.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any, Literal
 
 from langgraph.types import interrupt
 
 from agent_graph.errors import DecisionConflict, InvalidDecision, NothingPending
 from agent_graph.events import Decided, Note
+from agent_graph.execution.history import before_edit
 from agent_graph.identity import StepId, call_digest
 from agent_graph.nodes.edits import check_edit, edited_plan
 from agent_graph.nodes.gate import RECORDED, Unclear, payload, read_answer
@@ -22,7 +22,6 @@ from agent_graph.nodes.visit import Visit
 from agent_graph.plan import Plan
 from agent_graph.policy.approvers import may_not_approve
 from agent_graph.policy.compiler import SoFar
-from agent_graph.policy.lineage import lineage_of
 from agent_graph.records import ApprovalRecord
 from agent_graph.state import State, Update
 from agent_graph.verdicts import Approve, Call, Edit, Reject, Request, Resolve, Respond
@@ -161,8 +160,8 @@ def try_edit(visit: Visit, decision: Edit, request: Request) -> None:
 
 
 def so_far_of_edit(visit: Visit, made: Plan) -> SoFar:
-    """What a person changes is theirs; what they leave as it was keeps its story."""
-    return replace(visit.so_far(), frozen=visit.results.frozen(), lineage=lineage_of(made, (), visit.plan, visit.lineage))
+    assert visit.current is not None  # noqa: S101  # what is edited is there
+    return before_edit(visit.deps.store, visit.run_id, visit.current, made, visit.deps.rules, visit.now())
 
 
 def edit(visit: Visit, record: ApprovalRecord, decision: Edit) -> tuple[Way, str]:

@@ -34,17 +34,27 @@ class Unclear(ValueError):
 def payload(request: Request, waiting: int) -> dict[str, Any]:
     """One action; ``waiting`` says how many more requests wait behind it."""
     name, args = action(request)
+    args = _carried(args)
     return {
         "action_requests": [{"name": name, "args": args, "arguments": args, "description": description(request)}],
         "review_configs": [
             {"action_name": name, "allowed_decisions": list(_OFFERED[request.kind] if not request.choices_are_verbs else request.allowed)}
         ],
-        "request": request.model_dump(mode="json", exclude_none=True),
+        "request": _carried(request.model_dump(mode="json", exclude_none=True)),
         "request_id": request.id,
         "digest": request.digest,
         "run_id": request.run_id,
         "more_waiting": waiting - 1,
     }
+
+
+def _carried(value: Any) -> Any:
+    """A checkpoint carries integers of 64 bits. A longer one goes as text, which is read back when a UI sends it."""
+    if isinstance(value, dict):
+        return {key: _carried(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_carried(item) for item in value]
+    return str(value) if isinstance(value, int) and not -(2**63) <= value < 2**64 else value
 
 
 _OFFERED: dict[RequestKind, tuple[str, ...]] = {

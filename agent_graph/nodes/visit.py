@@ -23,9 +23,10 @@ from agent_graph.errors import BudgetExceeded, CancelAsked, Interrupted, RunBusy
 from agent_graph.events import Event
 from agent_graph.execution.budget import Budget, Meter, spent_so_far
 from agent_graph.execution.context import RunContext
+from agent_graph.execution.history import landed_calls, lineage
 from agent_graph.execution.outcome import words
 from agent_graph.execution.results import Known, Results, check_tools
-from agent_graph.identity import EffectKey, RunId, call_key, new_id
+from agent_graph.identity import EffectKey, RunId, new_id
 from agent_graph.nodes.messages import goal_in
 from agent_graph.plan import Goal, Plan, Step
 from agent_graph.policy.compiler import SoFar
@@ -116,7 +117,7 @@ class Visit:
         return SoFar(
             frozen=self.frozen(),
             lineage=self.lineage,
-            landed={} if current is None or current.plan.parent is None else self.landed(),
+            landed={} if current is None or current.plan.parent is None else landed_calls(self.deps.store, self.run_id),
             spent=self.spent() if limits.bounds_calls else Spent(),
             replans=self.replans_made() if current is not None and current.plan.parent is not None else 0,
             now=self.now(),
@@ -125,12 +126,7 @@ class Visit:
     @property
     def lineage(self) -> dict[str, Origin]:
         """Of the steps of the newest version that a replan brought."""
-        told = self.current.lineage if self.current is not None else {}
-        return {step_id: Origin.model_validate(origin) for step_id, origin in told.items()}
-
-    def landed(self) -> dict[str, tuple[str, int]]:
-        calls = self.deps.store.ledger.landed_calls(self.run_id)
-        return {call_key(tool, args): (step_id, version) for tool, args, step_id, version in calls}
+        return lineage(self.current)
 
     def spent(self) -> Spent:
         return spent_so_far(self.deps.store, self.run_id, self.deps.tools.specs)

@@ -9,6 +9,7 @@ that retries are counted once.
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import threading
@@ -24,7 +25,7 @@ from agent_graph.plan import Goal, Plan
 from agent_graph.planners import prompt
 from agent_graph.planners.plan_schema import PlanSchema, Reply, plan_schema
 from agent_graph.planners.reply import WrongReply, parse_first
-from agent_graph.ports import Answer, GiveUp, PlanningContext, Question, ReplanningContext
+from agent_graph.ports import Answer, GiveUp, Meter, PlanningContext, Question, ReplanningContext
 
 Method = Literal["json_schema", "function_calling", "plain"]
 """
@@ -37,6 +38,7 @@ TIMEOUT = 180.0
 MAX_RETRIES = 2
 """Of one request by the client: after 408, 409, 429 (as long as Retry-After says), 5xx, a timeout, a lost connection."""
 MAX_ASKS = 3
+ROLE = "planner"
 NOT_STREAMED = "nostream"
 """LangGraph's tag for a model whose words are no message of the conversation: a chat UI shows plans, not their JSON."""
 MAX_SHOWN = 8_000
@@ -98,7 +100,7 @@ class ChatModelPlanner:
         for _ in range(self.max_asks):
             said = ""
             try:
-                message = self._request(messages, schema)
+                message = self._request(messages, schema, context.meter)
                 said = str(message.text)
                 return schema.read(self._document(message), context.goal, before)
             except WrongReply as error:
@@ -114,12 +116,19 @@ class ChatModelPlanner:
             self._schema = plan_schema(context.tools)
         return self._schema
 
-    def _request(self, messages: Sequence[BaseMessage], schema: PlanSchema) -> AIMessage:
-        """One request. Raises WrongReply for a reply that was cut off or refused, PlannerError when none came."""
+    def _request(self, messages: Sequence[BaseMessage], schema: PlanSchema, meter: Meter | None) -> AIMessage:
+        """One request. Raises WrongReply for a reply that was cut off or refused, PlannerError when none came, BudgetExceeded before it."""
+        held = self._held(schema)
+        if meter is not None:
+            size = sum(len(str(message.content).encode()) for message in messages)
+            size += 0 if self.method == "plain" else len(json.dumps(schema.document).encode())
+            most = meter.ask(ROLE, self.name, size)
+            if most is not None:
+                held = held.bind(max_tokens=min(most, getattr(self.model, "max_tokens", None) or most))
         try:
-            message = self._held(schema).invoke(list(messages), config={"tags": [NOT_STREAMED]})
+            message = held.invoke(list(messages), config={"tags": [NOT_STREAMED]})
         except Exception as error:
-            self._count(getattr(getattr(error, "completion", None), "usage", None))
+            self._count(getattr(getattr(error, "completion", None), "usage", None), meter)
             match type(error).__name__:  # of the openai package, which need not be installed
                 case "LengthFinishReasonError":
                     raise WrongReply([_CUT_OFF]) from None
@@ -127,7 +136,7 @@ class ChatModelPlanner:
                     raise WrongReply([_FILTERED]) from None
                 case name:
                     raise PlannerError(f"{self.name} could not be asked: {name}: {str(error)[:500]}{self._hint(error)}") from error
-        self._count(message.usage_metadata)
+        self._count(message.usage_metadata, meter)
         return _whole(message, expects_reason=_is_openai(self.model))
 
     def _held(self, schema: PlanSchema) -> Any:
@@ -162,17 +171,20 @@ class ChatModelPlanner:
             raise WrongReply([f"there is more after the JSON document: {text[end:].strip()[:100]!r}"])
         return document
 
-    def _count(self, usage: Any) -> None:
+    def _count(self, usage: Any, meter: Meter | None) -> None:
         """``usage`` as LangChain has it, or as OpenAI has it in an error."""
 
         def tokens(*names: str) -> int:
             found = (usage.get(name) if isinstance(usage, dict) else getattr(usage, name, None) for name in names)
             return next((count for count in found if isinstance(count, int)), 0)
 
+        read, written = tokens("input_tokens", "prompt_tokens"), tokens("output_tokens", "completion_tokens")
         with self._counting:
             self.usage.requests += 1
-            self.usage.input_tokens += tokens("input_tokens", "prompt_tokens")
-            self.usage.output_tokens += tokens("output_tokens", "completion_tokens")
+            self.usage.input_tokens += read
+            self.usage.output_tokens += written
+        if meter is not None:
+            meter.count(ROLE, self.name, 1, read, written)
 
     def _hint(self, error: Exception) -> str:
         if self.method == "json_schema" and getattr(error, "status_code", None) == 400 and "response_format" in str(error):
