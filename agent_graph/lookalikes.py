@@ -87,7 +87,7 @@ class Lookalike:
 
     def __str__(self) -> str:
         word, reads = clipped(self.word, MOST_WORD), clipped(self.reads, MOST_WORD)
-        read = f"“{word}” is not “{reads}”" if reads != word else f"“{word}” mixes scripts"
+        read = f"“{word}” is not “{reads}”" if self.reads != self.word else f"“{word}” mixes scripts"
         more = len(self.characters) - MOST_TOLD
         spelled = ", ".join(map(spell, self.characters[:MOST_TOLD])) + (f" and {more} more" if more > 0 else "")
         return f"{read}: {spelled}" + (f"; the host is {self.host}" if self.host else "")
@@ -107,7 +107,7 @@ def lookalikes(text: str, *, name: bool = False) -> list[Lookalike]:
     if text.isascii():
         return []
     found: dict[str, Lookalike] = {}
-    for chunk in [text] if name else text.split():
+    for chunk in text.split():
         if not chunk.isascii():
             for one in _of_address(chunk.strip(_AROUND), name=name) if name or _is_address(chunk.strip(_AROUND)) else _of_prose(chunk):
                 found.setdefault(one.word, one)
