@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 from agent_graph.checkpoints.database import FILE_MODE, FOLDER_MODE, explain, log_is_gone, parts_of
 from agent_graph.checkpoints.findings import Finding, Health
+from agent_graph.checkpoints.keys import Keys
 from agent_graph.checkpoints.log import left_out
 from agent_graph.checkpoints.migrations import LATEST, refuse_foreign
 from agent_graph.checkpoints.standing import findings_of_runs
@@ -27,8 +28,8 @@ _PARTS = {"events": "events", "checkpoints": "checkpoints", "writes": "checkpoin
 """Tables that are not the ledger's."""
 
 
-def examine(path: str | Path, now: float) -> Health:
-    """Raises UsageError when there is no such file, StoreError when it is locked or cannot be reached."""
+def examine(path: str | Path, now: float, keys: Keys = ()) -> Health:
+    """``keys``: with them, each seal is verified. Raises UsageError when there is no such file, StoreError when it is locked or cannot be reached."""
     file = Path(path)
     try:
         size = file.stat().st_size
@@ -40,10 +41,10 @@ def examine(path: str | Path, now: float) -> Health:
         return _broken(file, "not_a_store", f"{file} is a folder", f"name a file in it, for example {file / 'runs.db'}")
     if size == 0:
         return _broken(file, "empty", f"{file} is empty: it was cut off, or never written", RESTORE)
-    return _examine(file, now)
+    return _examine(file, now, keys)
 
 
-def _examine(file: Path, now: float) -> Health:
+def _examine(file: Path, now: float, keys: Keys) -> Health:
     found = [*_modes(file), *_log(file)]
     try:
         with closing(_open(file)) as connection:
@@ -53,7 +54,7 @@ def _examine(file: Path, now: float) -> Health:
                 newer = f"{file} has schema {version}, written by a newer agent-graph; this one knows up to {LATEST}"
                 found.append(Finding(severity="broken", code="schema_newer", what=newer, do="upgrade agent-graph"))
                 return Health(path=str(file), schema=version, findings=tuple(found))
-            found += [*_schema(version), *_integrity(connection), *findings_of_runs(connection, now)]
+            found += [*_schema(version), *_integrity(connection), *findings_of_runs(connection, now, version, keys)]
             return Health(path=str(file), schema=version, runs=_runs(connection), sizes=_sizes(connection, file), findings=tuple(found))
     except StoreUnreadable as error:
         return _broken(file, "not_a_store", str(error), "name another file with --store", found)

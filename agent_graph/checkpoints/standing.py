@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from agent_graph.checkpoints.changes import changes
 from agent_graph.checkpoints.findings import Finding
+from agent_graph.checkpoints.keys import Keys
 from agent_graph.checkpoints.owners import alive
 from agent_graph.plan import Plan
 from agent_graph.records import Owner
@@ -47,9 +49,15 @@ class _Driven:
         return self.row["status"] in FINISHED
 
 
-def findings_of_runs(connection: sqlite3.Connection, now: float) -> Iterator[Finding]:
+def findings_of_runs(connection: sqlite3.Connection, now: float, version: int, keys: Keys) -> Iterator[Finding]:
     """Newest run first. A part that is damaged is said, and does not hide the others."""
-    looks: list[Callable[[sqlite3.Connection, float], Iterator[Finding]]] = [_drives, _effects, _requests, _plans, _rows, _checkpoints]
+
+    def _changes(connection: sqlite3.Connection, now: float) -> Iterator[Finding]:
+        return changes(connection, version, keys)
+
+    looks: list[Callable[[sqlite3.Connection, float], Iterator[Finding]]] = [
+        *(_drives, _effects, _requests, _plans, _changes, _rows, _checkpoints),
+    ]
     for look in looks:
         try:
             yield from look(connection, now)
