@@ -84,7 +84,7 @@ def test_a_host_that_ends_without_closing_leaves_nothing_behind_and_says_nothing
 
 
 def test_a_server_is_given_the_variables_that_are_named_and_no_others(rogue: Rogue) -> None:
-    environment = {"PATH": os.environ["PATH"], "DESK_TOKEN": "s3cret-token", "HOME": "/home/x", "OTHER": "no"}
+    environment = {"PATH": os.environ["PATH"], "DESK_TOKEN": "s3cret-token", "HOME": "elsewhere", "OTHER": "no"}
     servers = rogue.servers("environment", env=["DESK_TOKEN"], environment=environment)
     given = call(named(servers)["rogue.environment"])
     assert isinstance(given, dict)
