@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cache
 
 _UNSEEN = frozenset(
@@ -38,15 +38,17 @@ _EMOJI = "\ufe0f"
 """Asks for the coloured form of the symbol before it. It says nothing anywhere else."""
 
 
-def visible(text: object, *, keep: str = "") -> str:
-    r"""One line of text: controls, escapes, bidi and zero-width characters as ``\x1b`` or ``\u202e``. ``keep`` lists controls that stay."""
+def visible(text: object, *, keep: str = "", escape: Callable[[str], str] | None = None) -> str:
+    r"""One line of text: controls, escapes, bidi and zero-width characters as ``\x1b`` or ``\u202e``. ``keep`` lists controls that stay;
+    ``escape`` says how else a character is written out."""
     said = str(text)
     if said.isascii() and said.isprintable():
         return said
+    written = escape or escaped
     used = set(said)
     if any(_is_mark(each) for each in used):
-        said = "".join(_placed(said))
-    return said.translate({ord(each): escaped(each) for each in used if not (each in keep or each == _EMOJI or is_seen(each))})
+        said = "".join(_placed(said, written))
+    return said.translate({ord(each): written(each) for each in used if not (each in keep or each == _EMOJI or is_seen(each))})
 
 
 def visible_lines(text: object) -> list[str]:
@@ -124,7 +126,7 @@ def escaped(character: str) -> str:
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
-def _placed(text: str) -> list[str]:
+def _placed(text: str, escape: Callable[[str], str]) -> list[str]:
     """Its characters, with each mark written out that has no letter to stand on, or too many beside it.
 
     A mark at the beginning would be drawn onto what stands before the text, which is ours.
@@ -140,7 +142,7 @@ def _placed(text: str) -> list[str]:
         fits = unicodedata.category(base)[0] in "LNM" if base else False
         if each == _EMOJI:
             fits = base != "" and unicodedata.category(base)[0] == "S" and marks == 1
-        placed.append(each if fits and marks <= MOST_MARKS else escaped(each))
+        placed.append(each if fits and marks <= MOST_MARKS else escape(each))
     return placed
 
 

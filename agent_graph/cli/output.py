@@ -18,7 +18,7 @@ from rich.console import Console as RichConsole
 from rich.text import Text
 
 from agent_graph.cli.program import program
-from agent_graph.visible import columns, is_seen, visible_lines
+from agent_graph.visible import columns, visible, visible_lines
 
 WIDEST = 120
 """Columns beyond which a line is no longer easy to read."""
@@ -114,12 +114,11 @@ def dumped(value: Any) -> str:
     """JSON that any reader takes, and that may be looked at on a terminal: indented, and what would be obeyed or not be seen stands there as
     an escape, which a reader turns back into what it was."""
     plain = value.model_dump(mode="json") if isinstance(value, BaseModel) else value
-    text = json.dumps(plain, indent=2, ensure_ascii=False, default=str)
-    if text.isascii() and "\x7f" not in text:
-        return text
-    return text.translate(
-        {ord(each): json.dumps(each)[1:-1] if each != "\x7f" else "\\u007f" for each in set(text) - {"\n"} if not is_seen(each)}
-    )
+    return visible(json.dumps(plain, indent=2, ensure_ascii=False, default=str), keep="\n", escape=_as_json)
+
+
+def _as_json(character: str) -> str:
+    return "\\u007f" if character == "\x7f" else json.dumps(character)[1:-1]
 
 
 def folded(line: str, width: int) -> Iterator[str]:
