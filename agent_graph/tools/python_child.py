@@ -26,8 +26,9 @@ def main() -> None:
         with contextlib.suppress(Exception):  # the source may have closed it
             each.flush()
     rest = memoryview(text.encode())
-    while rest:
-        rest = rest[os.write(answer, rest) :]
+    with contextlib.suppress(OSError):  # the source may have closed that one too
+        while rest:
+            rest = rest[os.write(answer, rest) :]
     os._exit(0)
 
 

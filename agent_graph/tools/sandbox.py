@@ -83,7 +83,8 @@ class Bubblewrap:
                 made += ["--ro-bind", "/dev/null", each]
             elif Path(each).is_dir() or any(Path(each).is_relative_to(one) for one in place.writable):
                 made += ["--size", "4096", "--tmpfs", each, "--remount-ro", each]
-        made += ["--remount-ro", "/dev", "--remount-ro", "/"]
+        # bubblewrap covers /proc/sys by its folder's mode only, and a root's files in it could be written: the machine's core_pattern, for one.
+        made += ["--remount-ro", "/proc", "--remount-ro", "/dev", "--remount-ro", "/"]
         made += ["--chdir", place.folder or "/tmp"]  # noqa: S108
         made += [] if status is None else ["--json-status-fd", str(status)]
         return [*made, "--", *argv]
@@ -115,17 +116,29 @@ def tried(path: str | None) -> Sandbox:
         options = _run([path, "--help"])
         sandbox = Bubblewrap(path, "--disable-userns" in options.stdout + options.stderr)
         cat = shutil.which("cat", path=PROGRAMS) or "/bin/cat"
-        looked = _run(sandbox.around([cat, "/proc/self/status", "/proc/net/dev"], Place(), Limits()))
+        looked = _run(sandbox.around([cat, "/proc/self/status", "/proc/self/mountinfo", "/proc/net/dev"], Place(), Limits()))
     except (OSError, subprocess.SubprocessError) as error:
         return NoSandbox(f"{path} does not work here: {error}")
     if looked.returncode:
         said = (looked.stderr.strip().splitlines() or [f"exit code {looked.returncode}"])[-1]
         return NoSandbox(f"{path} is installed and may not make its namespaces here: {said[:200]}")
-    lines = {name.strip(): rest.strip() for name, _, rest in (line.partition(":") for line in looked.stdout.splitlines())}
-    devices = [name for name in looked.stdout.partition("Inter-|")[2].splitlines()[2:] if not name.strip().startswith("lo:")]
-    if lines.get("NoNewPrivs") != "1" or set(lines.get("CapEff", "1")) != {"0"} or "lo" not in lines or devices:
-        return NoSandbox(f"{path} runs a program here, but does not shut it in: it has capabilities, or a network")
+    open_door = _open_door(looked.stdout)
+    if open_door:
+        return NoSandbox(f"{path} runs a program here, but does not shut it in: {open_door}")
     return sandbox
+
+
+def _open_door(said: str) -> str:
+    """What a program that looked around in the sandbox has found and should not have; empty for nothing."""
+    status = dict(line.split(":\t", 1) for line in said.splitlines() if ":\t" in line)
+    if status.get("NoNewPrivs") != "1" or set(status.get("CapEff", "1")) != {"0"}:
+        return "it has capabilities, or may get some"
+    mounts = [line.split() for line in said.splitlines() if " - " in line]
+    written = [each[4] for each in mounts if "rw" in each[5].split(",") and each[4] != "/tmp" and not each[4].startswith("/dev/")]  # noqa: S108
+    if written or not mounts:
+        return f"it can write in {', '.join(written)}"
+    devices = [line.partition(":")[0].strip() for line in said.partition("Inter-|")[2].splitlines()[2:]]
+    return "" if devices == ["lo"] else f"it has a network: {', '.join(devices)}"
 
 
 def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
