@@ -1,0 +1,23 @@
+"""The page about ``shell`` and ``python`` is so: its code runs and prints what stands beside it."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from agent_graph.tools.sandbox import NoSandbox, sandbox_here
+
+PAGE = Path(__file__).parents[3] / "docs" / "tools" / "shell.md"
+
+
+@pytest.mark.skipif(isinstance(sandbox_here(), NoSandbox), reason="no sandbox here: a person would be asked")
+@pytest.mark.needs("bwrap")
+def test_the_python_in_the_page_prints_what_it_says(tmp_path: Path) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
+    assert done.stderr == ""
+    assert done.stdout.splitlines() == [line.strip().removeprefix("# ") for line in code.splitlines() if line.strip().startswith("# ")]
