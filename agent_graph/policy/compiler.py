@@ -364,7 +364,9 @@ class _Compiler:
         if source is None:
             return None
         if source.expected_output:
-            return _below(source.expected_output, reference.path)
+            known = _below(source.expected_output, reference.path)
+            if not isinstance(known, str):
+                return known  # what it does not name, the tool may give all the same
         # Of one tool and path there is one answer, however many steps ask.
         asked = f"{source.kind} {source.tool} {reference.path}"
         if asked not in self._types:

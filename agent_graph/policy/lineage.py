@@ -1,7 +1,9 @@
 """In which version of a plan each step came, and what its planner had read by then.
 
 A planner that has read text from outside may propose what that text asks for. Such a step is not covered by a yes that was given before, nor
-by a standing grant: the person is asked anew, and told what was read. A step that a replan leaves exactly as it was keeps its own story.
+by a standing grant: the person is asked anew, and told what was read. A step that a replan leaves exactly as it was keeps its own story, unless
+the replan changed where its values come from: then it is another call under the old words. If only what it waits for was changed, its call is
+the same, but a yes to it was given to a plan with other checks before it, and is asked for anew.
 """
 
 from __future__ import annotations
@@ -9,7 +11,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from agent_graph.identity import digest
-from agent_graph.plan import Model, Plan
+from agent_graph.plan import Model, Plan, Step
+from agent_graph.policy.dataflow import expression_reads
+from agent_graph.policy.expressions import ExpressionError, steps_read
+from agent_graph.ports import ToolSpec
 from agent_graph.verdicts import Source
 
 
@@ -21,10 +26,16 @@ class Origin(Model):
     read: tuple[Source, ...] = ()
     """What came from outside and had been read by who proposed it. Empty for a person, and for a planner that reads none of it."""
 
+    around: tuple[Source, ...] = ()
+    """What had been read by who changed a step that this one waits for, and nothing else of it."""
+    renewed: int = 0
+    """The version that did so, or that changed where its values come from; 0: none."""
+
     @property
     def mark(self) -> str:
         """Part of what a yes to such a step is bound to; empty for a step that nobody outside had a say in."""
-        return digest(["proposed", self.since, [source.path for source in self.read]])[:16] if self.read else ""
+        told = [source.path for source in (*self.read, *self.around)]
+        return digest(["proposed", self.since, self.renewed, told])[:16] if told else ""
 
 
 Lineage = Mapping[str, Origin]
@@ -33,14 +44,50 @@ Lineage = Mapping[str, Origin]
 FIRST = Origin()
 
 
-def lineage_of(made: Plan, read: tuple[Source, ...], before: Plan | None = None, known: Lineage | None = None) -> dict[str, Origin]:
-    """Of a new version. ``known``: the lineage of ``before``, the version that it revises."""
+def lineage_of(
+    made: Plan,
+    read: tuple[Source, ...],
+    before: Plan | None = None,
+    known: Lineage | None = None,
+    tools: Mapping[str, ToolSpec] | None = None,
+) -> dict[str, Origin]:
+    """Of a new version. ``known``: the lineage of ``before``, the version that it revises; ``tools``: those of its steps.
+
+    A step that changes something, and was there before, is asked about itself: what comes after it is not told a second time.
+    """
     found: dict[str, Origin] = {}
+    values: set[str] = set()
+    """Steps whose output may be another one now."""
+    waits: set[str] = set()
+    """Steps that wait for one of these."""
+    stops = before is not None and before.stop_when not in (None, made.stop_when)
+    primary = {step.fallback: step.id for step in made.steps if step.fallback is not None}
     for step in made.steps:
-        if before is not None and before.by_id.get(step.id) == step:
-            origin = (known or {}).get(step.id, FIRST)
-        else:
+        if before is None or before.by_id.get(step.id) != step:
             origin = Origin(since=made.version if before is not None else 1, read=read)
+            values.add(step.id)
+        else:
+            origin = (known or {}).get(step.id, FIRST)
+            decided_by = _decided_by(step, primary.get(step.id))
+            spec = (tools or {}).get(step.tool or "")
+            passes_on = spec is None or not spec.changes
+            if read and (stops or decided_by & values):
+                origin = Origin(since=origin.since, read=read, renewed=made.version)
+                values |= {step.id} if passes_on else set()
+            elif read and (decided_by | step.needs | expression_reads(step)) & (values | waits):
+                origin = origin.model_copy(update={"around": read, "renewed": made.version})
+                waits |= {step.id} if passes_on else set()
         if origin != FIRST:
             found[step.id] = origin
     return found
+
+
+def _decided_by(step: Step, primary: str | None) -> frozenset[str]:
+    """Steps that decide what the step is called with, or whether: those that it refers to, that its condition reads, or that it stands in for."""
+    found = step.reads | ({primary} if primary is not None else set())
+    if step.when is not None:
+        try:
+            found |= steps_read(step.when)
+        except ExpressionError:
+            pass  # the compiler reports it
+    return frozenset(found)

@@ -106,6 +106,8 @@ def permit(step: Step, spec: ToolSpec, rules: Rules, seen: Circumstances) -> Per
     if step.approval == "required":
         asks.append(Ask(f"step {step.id} requires approval", "approval: required"))
     found = {code: ", ".join(dict.fromkeys(each)) for code, each in said.items()}
+    # Whoever is asked, for whatever reason, is told what the planner had read.
+    sources += [source for source in (*seen.origin.read, *seen.origin.around) if source not in sources]
     if isinstance(ruled, Ask):
         every = [ruled, *asks]
         verdict = Ask(
