@@ -39,6 +39,7 @@ _LIMITS = {
 }
 _SAYING_PRAGMAS = {"table_info", "table_xinfo", "table_list", "index_list", "index_info", "foreign_key_list", "data_version"}
 _SCHEMA = {"sqlite_master", "sqlite_schema"}
+_EXISTING = "SELECT lower(name) FROM sqlite_master UNION SELECT lower(name) FROM pragma_module_list"
 _CHANGES = {sqlite3.SQLITE_INSERT: "INSERT", sqlite3.SQLITE_UPDATE: "UPDATE", sqlite3.SQLITE_DELETE: "DELETE"}
 
 
@@ -52,6 +53,8 @@ class Leave:
     writable: frozenset[str] = frozenset()
     changes: frozenset[str] = frozenset()
     """INSERT, UPDATE, DELETE."""
+    existing: frozenset[str] = frozenset()
+    """Tables, views and modules of the file, in lower case: a name that is not among them is one that a WITH has made."""
     refused: list[str] = field(default_factory=list)
     """What was wanted and not allowed, in words."""
 
@@ -85,7 +88,10 @@ class Leave:
     def _may_read(self, table: str, column: str) -> bool:
         if self.tables is None or table in self.tables or table in self.writable or table in TABLE_FUNCTIONS:
             return True
-        return table in _SCHEMA and column == "ROWID"  # what describing a virtual table reads
+        if table in _SCHEMA:
+            return column == "ROWID"  # what describing a virtual table reads
+        # A table of which no column is read, counted for example; or a WITH that refers to itself, of which nothing else is told.
+        return column == "" and table not in self.existing and not table.startswith(("pragma_", "sqlite_"))
 
 
 def _wanted(action: int, first: str | None, second: str | None) -> str:
@@ -124,6 +130,8 @@ def connected(database: Path, mode: str, timeout_s: float, leave: Leave) -> Iter
         _read_schema(connection)
         for pragma in ("trusted_schema = OFF", "mmap_size = 0", "query_only = ON" if mode == "ro" else "foreign_keys = ON"):
             connection.execute(f"PRAGMA {pragma}")
+        if leave.tables is not None:
+            leave.existing = frozenset(row[0] for row in connection.execute(_EXISTING))
         connection.set_authorizer(leave.asked)
         connection.set_progress_handler(_ends_after(timeout_s), 1_000)
         yield connection

@@ -28,7 +28,7 @@ def check_query(query: str, tables: frozenset[str] | None) -> None:
 
     tree = _parsed(query, _READING, "one SELECT")
     if not isinstance(tree, exp.Query | exp.Values):
-        raise ValueError(f"the statement is {_kind(tree)}; write one SELECT")  # noqa: TRY004  # whoever wrote it reads this
+        raise ValueError(f"the statement is {_kind(tree)}; write one SELECT")  # noqa: TRY004  # it is read by whoever wrote it
     _only_reads(tree)
     _on_tables(tree, tables)
 
@@ -97,6 +97,10 @@ def _on_tables(tree: exp.Expr, tables: frozenset[str] | None) -> None:
     from sqlglot import exp
 
     made = {each.alias.lower() for each in tree.find_all(exp.CTE)}
+    for each in tree.find_all(exp.In):
+        if isinstance(each.args.get("field"), exp.Column):
+            name = clipped(each.args["field"], 60)
+            raise ValueError(f"IN {name} is not allowed; write IN (SELECT … FROM …)")  # noqa: TRY004  # it is read by whoever wrote it
     for table in tree.find_all(exp.Table):
         if table.catalog or table.db.lower() not in ("", "main"):
             raise ValueError(f"{clipped(table, 60)} is in another database; there is only this one")

@@ -138,7 +138,7 @@ def _transaction(database: Path, leave: Leave, timeout_s: float) -> Iterator[sql
         raise NotDone(f"{database}: there is no such database file; nothing was changed")
     committing = False
     try:
-        with connected(database, "rw", timeout_s, Leave()) as connection:
+        with connected(database, "rw", timeout_s, leave) as connection:
             connection.set_authorizer(None)
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("BEGIN IMMEDIATE")
