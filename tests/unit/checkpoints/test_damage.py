@@ -7,16 +7,21 @@ import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from agent_graph import AgentGraph, Approve, Plan, Step, tool
+from agent_graph.checkpoints.leases import new_owner
 from agent_graph.checkpoints.log import left_out
 from agent_graph.checkpoints.store import SqliteStore
 from agent_graph.errors import StoreError, StoreUnreadable, UnknownRun
 from agent_graph.identity import RunId
+from agent_graph.plan import Goal
+from agent_graph.records import Fence, Lease
+from agent_graph.verdicts import Request, Resolve
 
 RUN = RunId("11111111-1111-4111-8111-111111111111")
 PAGE = 4096
@@ -172,3 +177,47 @@ def test_a_damaged_head_of_a_log_is_damage(log: Path) -> None:
 def test_no_log_and_an_empty_one_are_well(tmp_path: Path) -> None:
     (tmp_path / "empty").touch()
     assert [left_out(tmp_path / "none"), left_out(tmp_path / "empty")] == [0, 0]
+
+
+# ── rows that are read inside a write ─────────────────────────────────────────────────────────────────────────────────
+
+Write = Callable[[SqliteStore, Lease, Request], Any]
+WRITES: dict[str, tuple[str, Write]] = {
+    "ask": ("approvals SET request", lambda store, lease, waits: store.approvals.ask(lease, waits)),
+    "decide": (
+        "approvals SET request",
+        lambda store, lease, waits: store.approvals.decide(RUN, {waits.id: Resolve(outcome="absent")}),
+    ),
+    "again": ("approvals SET request", lambda store, lease, waits: store.approvals.again(lease, waits.id, "what?")),
+    "acquire": ("leases SET owner", lambda store, lease, waits: store.leases.acquire(RUN, new_owner())),
+    "set_status": ("leases SET owner", lambda store, lease, waits: store.runs.set_status(replace(lease, fence=Fence(99)), "paused")),
+}
+
+
+@pytest.mark.parametrize("damage", ["CAST(X'7bff00fe' AS TEXT)", "'{\"half'"], ids=["no text", "half a document"])
+@pytest.mark.parametrize("what", WRITES)
+def test_a_damaged_row_that_a_write_reads_is_told_as_damage(whole: Path, tmp_path: Path, what: str, damage: str) -> None:
+    where, write = WRITES[what]
+    path = tmp_path / "runs.db"
+    shutil.copy(whole, path)
+    with SqliteStore(path, key=()) as store:
+        waits = store.approvals.open(RUN)[0]
+        lease = store.leases.acquire(RUN, new_owner())
+        with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+            connection.execute(f"UPDATE {where} = {damage}")
+        with pytest.raises(StoreUnreadable, match="damaged"):
+            write(store, lease, waits)
+
+
+def test_a_damaged_row_of_one_run_takes_no_other_write_of_the_same_commit_with_it(whole: Path, tmp_path: Path) -> None:
+    path = tmp_path / "runs.db"
+    shutil.copy(whole, path)
+    with SqliteStore(path, key=()) as store:
+        waits = store.approvals.open(RUN)[0]
+        other = store.runs.create(RunId("other"), Goal(text="x"), thread_id="t")
+        with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+            connection.execute("UPDATE approvals SET request = CAST(X'7bff00fe' AS TEXT)")
+        store.database.defer(lambda connection: connection.execute("UPDATE runs SET planner = 'x' WHERE id = 'other'"))
+        with pytest.raises(StoreUnreadable):
+            store.approvals.decide(RUN, {waits.id: Approve()})
+        assert (other.planner, store.runs.get("other").planner) == ("", "x")
