@@ -137,7 +137,7 @@ def keep(visit: Visit, came: Plan, read: tuple[Source, ...] = ()) -> Plan:
     made = Plan.model_validate(made.document())  # digest and lookups are computed anew
     outdated = [request.id for request in store.approvals.open(visit.run_id) if request.kind in ("plan", "step")]
     store.approvals.close(visit.lease, outdated)
-    visit.add_plan(made, lineage_of(made, read, visit.plan, visit.lineage))
+    visit.add_plan(made, lineage_of(made, read, visit.plan, visit.lineage, visit.deps.tools.specs))
     visit.trace(
         Replanned(
             run_id=visit.run_id,

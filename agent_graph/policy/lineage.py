@@ -2,12 +2,13 @@
 
 A planner that has read text from outside may propose what that text asks for. Such a step is not covered by a yes that was given before, nor
 by a standing grant: the person is asked anew, and told what was read. A step that a replan leaves exactly as it was keeps its own story, unless
-the replan changed where its values come from: then it is another call under the old words. If only what it waits for was changed, its call is
-the same, but a yes to it was given to a plan with other checks before it, and is asked for anew.
+the replan changed where its values come from: then it is another call under the old words. Where a check that it waits for was changed, its call
+is the same, but a yes to it was given to a plan with another check before it, and is asked for anew.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 
 from agent_graph.identity import digest
@@ -27,7 +28,7 @@ class Origin(Model):
     """What came from outside and had been read by who proposed it. Empty for a person, and for a planner that reads none of it."""
 
     around: tuple[Source, ...] = ()
-    """What had been read by who changed a step that this one waits for, and nothing else of it."""
+    """What had been read by who changed a check that this one waits for, and nothing else of it."""
     renewed: int = 0
     """The version that did so, or that changed where its values come from; 0: none."""
 
@@ -58,36 +59,42 @@ def lineage_of(
     found: dict[str, Origin] = {}
     values: set[str] = set()
     """Steps whose output may be another one now."""
-    waits: set[str] = set()
-    """Steps that wait for one of these."""
+    checks: set[str] = set()
+    """Those of them that had something to check, and reads that wait for one."""
     stops = before is not None and before.stop_when not in (None, made.stop_when)
     primary = {step.fallback: step.id for step in made.steps if step.fallback is not None}
     for step in made.steps:
-        if before is None or before.by_id.get(step.id) != step:
+        was = before.by_id.get(step.id) if before is not None else None
+        if was != step:
             origin = Origin(since=made.version if before is not None else 1, read=read)
             values.add(step.id)
+            checks |= {step.id} if was is not None and _checks(was) else set()
         else:
             origin = (known or {}).get(step.id, FIRST)
             decided_by = _decided_by(step, primary.get(step.id))
             spec = (tools or {}).get(step.tool or "")
-            passes_on = spec is None or not spec.changes
+            passes_on = {step.id} if spec is None or not spec.changes else set()
             if read and (stops or decided_by & values):
                 origin = Origin(since=origin.since, read=read, renewed=made.version)
-                values |= {step.id} if passes_on else set()
-            elif read and (decided_by | step.needs | expression_reads(step)) & (values | waits):
+                values |= passes_on
+                checks |= passes_on if _checks(step) else set()
+            elif read and (decided_by | step.needs | expression_reads(step)) & checks:
                 origin = origin.model_copy(update={"around": read, "renewed": made.version})
-                waits |= {step.id} if passes_on else set()
+                checks |= passes_on
         if origin != FIRST:
             found[step.id] = origin
     return found
+
+
+def _checks(step: Step) -> bool:
+    """Whether the step says what must hold before anything that waits for it runs."""
+    return bool(step.success_criteria) or step.expected_output is not None
 
 
 def _decided_by(step: Step, primary: str | None) -> frozenset[str]:
     """Steps that decide what the step is called with, or whether: those that it refers to, that its condition reads, or that it stands in for."""
     found = step.reads | ({primary} if primary is not None else set())
     if step.when is not None:
-        try:
+        with contextlib.suppress(ExpressionError):  # the compiler reports it
             found |= steps_read(step.when)
-        except ExpressionError:
-            pass  # the compiler reports it
     return frozenset(found)

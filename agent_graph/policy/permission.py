@@ -73,6 +73,13 @@ class Permission:
     """By code of a warning, what it says."""
 
 
+def is_plain(step: Step, spec: ToolSpec, rules: Rules) -> bool:
+    """Whether only the rules have a say about a call: it changes nothing, goes nowhere, needs no scope, and nobody marked it. Most are so."""
+    return not (spec.changes or spec.outbound or spec.scopes or spec.unsafe or rules.policy.flows) and (
+        step.approval == "auto" and rules.limits.max_money is None
+    )
+
+
 def permit(step: Step, spec: ToolSpec, rules: Rules, seen: Circumstances) -> Permission:
     scopes = rules.scopes_of(seen.principal) if spec.scopes or rules.policy.rules else ()
     missing = [scope for scope in spec.scopes if not (scopes and fits(scope, scopes))]
