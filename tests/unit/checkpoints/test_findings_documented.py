@@ -12,7 +12,7 @@ from agent_graph.cli.app import app
 
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "store.md").read_text(encoding="utf-8")
-LOOKS = ("health.py", "standing.py")
+LOOKS = ("changes.py", "health.py", "standing.py")
 
 
 def test_each_finding_is_documented_and_each_documented_one_exists() -> None:
