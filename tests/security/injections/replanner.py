@@ -118,10 +118,10 @@ def apply(document: dict[str, Any], wanted: dict[str, Any], answers: dict[str, s
                         del step[name]
         case {"drop": step_id}:
             steps[:] = [step for step in steps if step["id"] != step_id]
-        case {"set": new}:
-            document.update(new)
-        case {"steps": new}:
-            steps[:] = new
+        case {"set": whole}:
+            document.update(whole)
+        case {"steps": others}:
+            steps[:] = others
         case {"question": _, "add_with_answer": step, "argument": argument}:
             steps.append({**step, "args": {**step["args"], argument: next(iter(answers.values()))}})
         case {"question": _}:

@@ -49,7 +49,7 @@ class World:
 class Task:
     """What is honestly wanted in a world, and how much a person is asked for it."""
 
-    world: Callable[[], World]
+    world: Callable[..., World]
     policy: Policy
     plan: Plan
     repair: Plan
