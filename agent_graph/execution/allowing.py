@@ -12,8 +12,8 @@ from agent_graph.plan import Step
 from agent_graph.policy.approvers import may_not_approve, refused
 from agent_graph.policy.lineage import FIRST
 from agent_graph.policy.ordering import not_yet
-from agent_graph.policy.permission import Circumstances, Permission, permit
-from agent_graph.policy.provenance import Inflow, Label, excerpt, labelled, of_step, path_of
+from agent_graph.policy.permission import Circumstances, Permission, is_plain, permit
+from agent_graph.policy.provenance import OUTSIDE, Inflow, Label, excerpt, labelled, of_step, path_of
 from agent_graph.policy.spending import price_of
 from agent_graph.policy.standing import covers
 from agent_graph.ports import ToolSpec
@@ -34,6 +34,9 @@ class Allowing:
         self.run = run
         self.results = run.results
         self._number: int | None = None
+        goal, rules = run.plan.goal, run.rules
+        self._anything_sensitive = bool(goal.sensitive) or any(spec.sensitive for spec in rules.tools.values())
+        self._allowed: dict[str, Permission] = {}
 
     # ── where values come from ────────────────────────────────────────────────────────────────────────────────────────
 
@@ -43,6 +46,8 @@ class Allowing:
 
     def label(self, step: Step, spec: ToolSpec) -> Label:
         """Of what the step will give, from what its inputs turned out to be."""
+        if not (self._anything_sensitive or spec.trusted_output):
+            return OUTSIDE
         return of_step(step, spec, self.run.plan.goal, self.results.label, self.spec_of, self.run.flow.fallback_of.get(step.id))
 
     def provenance(self, step: Step, spec: ToolSpec) -> Provenance:
@@ -78,6 +83,13 @@ class Allowing:
 
     def permission(self, step: Step, spec: ToolSpec, args: dict[str, Any]) -> Permission:
         run = self.run
+        if is_plain(step, spec, run.rules):
+            goal = run.plan.goal
+            said = run.rules.policy.judge(
+                spec, args, step=step.id, principal=goal.principal, scopes=run.rules.scopes_of(goal.principal), now=run.clock.now()
+            )
+            if isinstance(said, Allow):
+                return self._allowed.get(said.rule) or self._allowed.setdefault(said.rule, Permission(verdict=said))
         origin = run.lineage.get(step.id, FIRST)
         return permit(
             step,

@@ -14,13 +14,13 @@ from agent_graph.policy.expressions import ExpressionError, check_expression, pa
 from agent_graph.policy.issues import ISSUES
 from agent_graph.policy.lineage import FIRST, Lineage
 from agent_graph.policy.ordering import violations
-from agent_graph.policy.permission import Circumstances, Permission, Rules, permit
+from agent_graph.policy.permission import Circumstances, Permission, Rules, is_plain, permit
 from agent_graph.policy.provenance import Labels, path_of
 from agent_graph.policy.schemas import argument_mismatches, below, check_path, check_schema
 from agent_graph.policy.serving import idle_steps, too_much
 from agent_graph.policy.spending import Need, Spent, overruns, price_of
 from agent_graph.ports import ToolSpec
-from agent_graph.verdicts import Ask, Call, Deny, Issue, Report, Source
+from agent_graph.verdicts import Allow, Ask, Call, Deny, Issue, Report, Source
 
 __all__ = ["Rules", "SoFar", "compile_plan"]
 
@@ -157,6 +157,10 @@ class _Compiler:
         return {step.fallback: step.id for step in self.plan.steps if step.fallback is not None}
 
     @cached_property
+    def scopes(self) -> tuple[str, ...]:
+        return self.rules.scopes_of(self.plan.goal.principal)
+
+    @cached_property
     def labels(self) -> Labels:
         return Labels(self.plan, self.rules.tools)
 
@@ -274,7 +278,12 @@ class _Compiler:
         spec = self.rules.tools.get(step.tool or "")
         if spec is None:
             return [], []
+        goal, now = self.plan.goal, self.so_far.now
         args = None if step.reads else self.with_params(step)
+        if is_plain(step, spec, self.rules):
+            said = self.rules.policy.judge(spec, args, step=step.id, principal=goal.principal, scopes=self.scopes, now=now)
+            if isinstance(said, Allow):
+                return [], []
         origin = self.so_far.lineage.get(step.id, FIRST)
         found = permit(
             step,
@@ -282,8 +291,8 @@ class _Compiler:
             self.rules,
             Circumstances(
                 args=args,
-                principal=self.plan.goal.principal,
-                now=self.so_far.now,
+                principal=goal.principal,
+                now=now,
                 flows=self.flows(step, spec),
                 origin=origin,
                 repeats=self.repeats(step, spec, args, origin.since),
