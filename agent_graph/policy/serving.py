@@ -10,9 +10,9 @@ from agent_graph.policy.ordering import before
 from agent_graph.ports import ToolSpec
 
 LOOKUP_STEPS = 6
-"""Steps from which a plan that only reads is held against what its answer needs."""
+"""Reads from which a plan is held against what comes of them."""
 LOOKUP_SHARE = 3
-"""It is too much when fewer than one step in so many serves the answer."""
+"""It is too much when fewer than one read in so many serves something."""
 
 
 def idle_steps(plan: Plan, tools: Mapping[str, ToolSpec], needs: Mapping[str, frozenset[str]]) -> list[Step]:
@@ -32,15 +32,18 @@ def idle_steps(plan: Plan, tools: Mapping[str, ToolSpec], needs: Mapping[str, fr
 
 
 def too_much(plan: Plan, tools: Mapping[str, ToolSpec], needs: Mapping[str, frozenset[str]]) -> str:
-    """Why a plan is a large one for a lookup; empty when it is not."""
-    if len(plan.steps) < LOOKUP_STEPS or plan.answer is None or not all(_only_looks(step, tools) for step in plan.steps):
+    """Why a plan reads a lot for what comes of it; empty when it does not."""
+    reads = {step.id for step in plan.steps if _only_looks(step, tools)}
+    if len(reads) < LOOKUP_STEPS or plan.answer is None:
         return ""
-    serving = set(_served(plan))
+    serving = _served(plan) | {step.id for step in plan.steps if step.id not in reads}
     for step_id in list(serving):
         serving |= before(step_id, needs)
-    if len(serving) * LOOKUP_SHARE >= len(plan.steps):
+    serving &= reads
+    if len(serving) * LOOKUP_SHARE >= len(reads):
         return ""
-    return f"{len(plan.steps)} steps that only read, of which {len(serving)} serve{'s' if len(serving) == 1 else ''} the answer and the criteria"
+    many = "serves" if len(serving) == 1 else "serve"
+    return f"{len(reads)} steps that only read, of which {len(serving)} {many} the answer, a criterion or a step that changes something"
 
 
 def _served(plan: Plan) -> set[str]:
