@@ -101,7 +101,9 @@ class Bound:
     characters: int = 2_000
     """Of one text."""
     lines: int = 40
-    """Of one text, and of one argument."""
+    """Of one text."""
+    entries: int = 60
+    """Lines of one argument: more than of one text, so that a long text is cut once."""
     arguments: int = 400
     """Lines of all arguments together."""
 
@@ -113,7 +115,7 @@ def argument_lines(args: Mapping[str, Any], indent: str, bound: Bound) -> Iterat
 
     def each() -> Iterator[str]:
         for name, value in args.items():
-            yield from shortened(value_lines({name: value}, indent, bound), bound.lines, f"{indent}  ", bound, value)
+            yield from shortened(value_lines({name: value}, indent, bound), bound.entries, f"{indent}  ", bound, value)
 
     yield from shortened(each(), bound.arguments, indent, bound, args)
 
