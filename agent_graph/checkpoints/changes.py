@@ -11,7 +11,8 @@ from agent_graph.checkpoints.keys import KEY, Keys
 from agent_graph.checkpoints.migrations import LATEST
 from agent_graph.checkpoints.schema import not_as_made
 from agent_graph.checkpoints.sealing import GIVE_THE_KEY, has_seals
-from agent_graph.checkpoints.seals import OF_NO_RUN, SEALED, Seals
+from agent_graph.checkpoints.seals import SEALED, Seals
+from agent_graph.checkpoints.tampered import OF_NO_RUN
 from agent_graph.errors import StoreUnreadable
 
 RESTORE = "nothing of the run goes on: restore the store from a copy, or start another run"

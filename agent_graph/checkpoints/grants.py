@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 
 from agent_graph.checkpoints.database import Database, reads_row
+from agent_graph.checkpoints.tampered import OF_NO_RUN, changed
 from agent_graph.errors import UsageError
 from agent_graph.ports import Clock
 from agent_graph.verdicts import Grant
@@ -57,4 +58,6 @@ class Grants:
 @reads_row("grants")
 def _grant(row: sqlite3.Row) -> Grant:
     grant = Grant.model_validate_json(row["content"])
+    if (grant.id, grant.by, grant.created, grant.expires) != (row["id"], row["by"], row["created"], row["expires"]):
+        raise changed("grants", row["id"], OF_NO_RUN, "it does not say what was granted")
     return grant.model_copy(update={"revoked": row["revoked"], "revoked_by": row["revoked_by"]})

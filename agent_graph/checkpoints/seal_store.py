@@ -10,7 +10,8 @@ from agent_graph.checkpoints.keys import Keys
 from agent_graph.checkpoints.leases import owner_in
 from agent_graph.checkpoints.owners import alive
 from agent_graph.checkpoints.sealing import has_seals
-from agent_graph.checkpoints.seals import OF_NO_RUN, SEALED, Seals
+from agent_graph.checkpoints.seals import SEALED, Seals
+from agent_graph.checkpoints.tampered import OF_NO_RUN
 from agent_graph.errors import RunBusy
 
 

@@ -10,7 +10,8 @@ import sqlite3
 from collections.abc import Callable
 from typing import Any
 
-from agent_graph.checkpoints.seals import OF_NO_RUN, SEALED, SealedTable, Seals
+from agent_graph.checkpoints.seals import SEALED, SealedTable, Seals
+from agent_graph.checkpoints.tampered import OF_NO_RUN
 from agent_graph.errors import StoreUnreadable
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import sqlite3
 
 from agent_graph.checkpoints.keys import KEY, KEY_COMMAND
-from agent_graph.checkpoints.seals import OF_NO_RUN, SEALED, Seals
+from agent_graph.checkpoints.seals import SEALED, Seals
+from agent_graph.checkpoints.tampered import OF_NO_RUN
 from agent_graph.errors import StoreUnreadable
 
 GIVE_THE_KEY = f"give its key in {KEY}, or a command that prints it in {KEY_COMMAND}"

@@ -16,14 +16,11 @@ from dataclasses import dataclass
 
 from agent_graph.checkpoints.keys import Key, Keys
 from agent_graph.checkpoints.schema import columns_of, refuse_other_schema, schema_number
-from agent_graph.checkpoints.tampered import changed
+from agent_graph.checkpoints.tampered import OF_NO_RUN, changed
 from agent_graph.errors import StoreUnreadable
 
 SCHEME = "1"
 """First in each seal, so that another way of sealing can be told from this one."""
-
-OF_NO_RUN = "*"
-"""In the place of a run's id, for rows that belong to none."""
 
 
 @dataclass(frozen=True, slots=True)

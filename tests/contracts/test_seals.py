@@ -26,9 +26,10 @@ from agent_graph.checkpoints.leases import new_owner
 from agent_graph.checkpoints.seal_store import seal_store
 from agent_graph.checkpoints.store import SqliteStore
 from agent_graph.errors import LeaseLost, RunBusy, StoreError, StoreUnreadable, UsageError
-from agent_graph.identity import RunId, StepId, effect_key, new_id
+from agent_graph.identity import Digest, RunId, StepId, effect_key, new_id
 from agent_graph.plan import Goal
-from agent_graph.records import Intent
+from agent_graph.records import Intent, Usage
+from agent_graph.verdicts import Grant
 
 RUN = RunId("11111111-1111-4111-8111-111111111111")
 OTHER = RunId("22222222-2222-4222-8222-222222222222")
@@ -408,6 +409,56 @@ def test_a_refused_write_leaves_the_sum_as_it_was(driven: Any) -> None:
     with pytest.raises(LeaseLost):
         store.runs.set_status(lease, "paused")
     assert store.leases.acquire(RUN, new_owner()).fence == lease.fence + 1
+
+
+# ── rows of no run ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_standing_grant_cannot_be_put_in_or_widened_or_brought_back(copy: Callable[[bool], Path]) -> None:
+    path = copy(True)
+    with SqliteStore(path, key=KEY) as store:
+        store.grants.add(Grant(id="standing", tool="pay", schema_digest=Digest("d"), by="ann", created=1.0))
+    with closing(sqlite3.connect(path)) as connection:
+        connection.row_factory = sqlite3.Row
+        before = dict(connection.execute("SELECT * FROM grants").fetchone())
+    with SqliteStore(path, key=KEY) as store:
+        store.grants.revoke("standing", "bob")
+        assert store.grants.standing() == []
+    columns = ", ".join(f"{column} = :{column}" for column in before)
+    edit(path, lambda connection: connection.execute(f"UPDATE grants SET {columns}", before))
+    with pytest.raises(StoreUnreadable, match=r"standing grants or policies were removed .* or set back"):
+        resumed(path, sealed=True)
+    edit(path, sql("UPDATE grants SET expires = 9e9"))
+    with SqliteStore(path, key=KEY) as store, pytest.raises(StoreUnreadable, match="the row standing of grants"):
+        store.grants.standing()
+    assert PAID == []
+
+
+def test_without_a_key_a_grant_that_no_longer_says_what_was_granted_covers_nothing(copy: Callable[[bool], Path]) -> None:
+    path = copy(False)
+    with SqliteStore(path, key=()) as store:
+        store.grants.add(Grant(id="standing", tool="pay", schema_digest=Digest("d"), by="ann", created=1.0, expires=2.0))
+        edit(path, sql("UPDATE grants SET expires = 9e9"))
+        with pytest.raises(StoreUnreadable, match="the row standing of grants was changed"):
+            store.grants.standing()
+
+
+def test_what_was_used_of_a_budget_cannot_be_made_less(driven: Any) -> None:
+    store, lease, path = driven
+    store.usage.add(lease, "planner", Usage(requests=1, input_tokens=10))
+    store.usage.add(lease, "planner", Usage(requests=1, input_tokens=10))
+    assert store.usage.of(RUN)["planner"].requests == 2
+    edit(path, sql("UPDATE usage SET requests = 0 WHERE run_id = :run"))
+    with pytest.raises(StoreUnreadable, match=f"the row {RUN}/planner of usage"):
+        store.usage.of(RUN)
+
+
+def test_the_policy_on_record_cannot_be_another(driven: Any) -> None:
+    store, _, path = driven
+    number = store.policies.note("digest", "{}")
+    edit(path, lambda connection: connection.execute("UPDATE policies SET policy = '[]' WHERE id = ?", (number,)))
+    with pytest.raises(StoreUnreadable, match=f"the row {number} of policies"):
+        store.policies.get(number)
 
 
 # ── keys ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
