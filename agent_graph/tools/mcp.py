@@ -12,6 +12,7 @@ import atexit
 import contextlib
 import logging
 import os
+import stat
 import threading
 import time
 import weakref
@@ -69,7 +70,9 @@ class MCPServers:
 
     @classmethod
     def load(cls, path: str | Path, *, environment: Mapping[str, str] | None = None) -> Self:
-        """From a YAML or JSON file. Raises InvalidDocument, or UsageError when a variable that it names is not set."""
+        """From a YAML or JSON file. Raises InvalidDocument, or UsageError when everybody may write it, or a variable of it is not set."""
+        if os.name == "posix" and Path(path).exists() and Path(path).stat().st_mode & stat.S_IWOTH:
+            raise UsageError(f"{path} says which programs are started, and everybody on this machine may write it; run: chmod o-w {path}")
         return cls(read_document(path, McpConfig), folder=Path(path).absolute().parent, environment=environment)
 
     @property

@@ -38,12 +38,13 @@ def output(result: CallToolResult | InputRequiredResult, name: str, *, structure
     if result.is_error:
         said = _text(result) or "(it does not say why)"
         raise (NotDone if definite_errors else ToolFailed)(f"{name} failed: {said}")
-    if result.structured_content is not None or (structured and not result.content):
-        return result.structured_content
-    if all(block.type == "text" for block in result.content):
-        return _text(result)
     parts = [_part(block) for block in result.content if block.type != "text"]
-    return {"text": _text(result), "parts": parts}
+    if structured and (result.structured_content is not None or not result.content):
+        return result.structured_content  # it has to fit its schema, so nothing can be added
+    if not parts:
+        return _text(result) if result.structured_content is None else result.structured_content
+    told = {} if result.structured_content is None else {"structured": result.structured_content}
+    return {**told, "text": _text(result), "parts": parts}
 
 
 def _text(result: CallToolResult) -> str:

@@ -70,6 +70,17 @@ def test_no_ability_to_ask_us_is_offered(rogue: Rogue) -> None:
     assert not hello["params"]["capabilities"].keys() & {"sampling", "elicitation", "roots"}
 
 
+def test_an_image_beside_a_structured_value_is_told_too() -> None:
+    from mcp_types import CallToolResult, ImageContent
+
+    from agent_graph.tools.mcp_results import output
+
+    result = CallToolResult(content=[ImageContent(data="aGk=", mime_type="image/png")], structured_content={"a": 1})
+    told = output(result, "t", structured=False, definite_errors=False)
+    assert (told["structured"], told["parts"][0]["bytes"]) == ({"a": 1}, 2)
+    assert output(result, "t", structured=True, definite_errors=False) == {"a": 1}
+
+
 def test_what_is_not_what_it_claims_to_be_is_measured_as_it_is() -> None:
     from mcp_types import CallToolResult, ImageContent
 

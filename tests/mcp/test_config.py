@@ -70,6 +70,13 @@ def test_the_values_of_headers_are_handed_out_as_secrets(tmp_path: Path) -> None
     assert load(tmp_path, text, {"DESK": "abcdef", "OTHER": "x"}).secrets == {"DESK": "abcdef"}
 
 
+def test_a_config_that_everybody_may_write_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "mcp.yaml").write_text("servers: {desk: {command: a}}")
+    (tmp_path / "mcp.yaml").chmod(0o666)
+    with pytest.raises(UsageError, match="everybody on this machine may write it"):
+        MCPServers.load(tmp_path / "mcp.yaml")
+
+
 def test_http_without_encryption_has_to_be_wanted(tmp_path: Path) -> None:
     for server in ("{url: 'http://example.org', plain_http: true}", "{url: 'http://[::1]:80/mcp'}"):
         assert list(load(tmp_path, f"servers: {{desk: {server}}}").config.servers) == ["desk"]
