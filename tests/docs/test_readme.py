@@ -11,7 +11,12 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "docs" / "tools").glob("*.md")),
+]
 
 
 def blocks(language: str) -> list[str]:
@@ -63,10 +68,12 @@ def test_every_link_leads_somewhere(page: Path) -> None:
     assert missing == []
 
 
-@pytest.mark.parametrize("page", [ROOT / "README.md", ROOT / "docs" / "guarantees.md"], ids=lambda page: page.name)
+@pytest.mark.parametrize(
+    "page", [ROOT / "README.md", *(ROOT / "docs" / name for name in ("guarantees.md", "security.md"))], ids=lambda page: page.name
+)
 def test_every_test_that_is_named_exists(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
-    files = set(re.findall(r"`(?:…/)?((?:unit|integration|acceptance|wire|studio|contracts|chaos)/[\w/]+\.py)", text))
+    files = set(re.findall(r"`(?:…/)?((?:unit|integration|acceptance|wire|studio|contracts|chaos|security|mcp|docs)/[\w/]+\.py)", text))
     assert files
     assert [name for name in files if not (ROOT / "tests" / name).exists()] == []
     everything = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
@@ -74,10 +81,22 @@ def test_every_test_that_is_named_exists(page: Path) -> None:
     assert [name for name in names if f"def {name}(" not in everything] == []
 
 
-@pytest.mark.parametrize("name", ["langgraph.md", "tools.md"])
+@pytest.mark.parametrize("name", ["langgraph.md", "policy.md", "tools.md"])
 def test_the_python_in_a_page_prints_what_it_says(tmp_path: Path, name: str) -> None:
     page = (ROOT / "docs" / name).read_text(encoding="utf-8")
     (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
     assert done.stderr == ""
     assert done.stdout.splitlines() == [line.strip().removeprefix("# ") for line in code.splitlines() if line.strip().startswith("# ")]
+
+
+def test_the_policy_page_s_table_of_calls_gives_what_it_shows(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "policy.md").read_text(encoding="utf-8")
+    for name, text in zip(("policy.yaml", "cases.yaml"), re.findall(r"```yaml\n(.*?)```", page, re.DOTALL), strict=True):
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    (shown,) = re.findall(r"```text\n(.*?)```", page, re.DOTALL)
+    words = shown.splitlines()[0].removeprefix("$ agent-graph ").split()
+    done = subprocess.run(
+        [sys.executable, "-m", "agent_graph", *words], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (done.returncode, done.stdout.splitlines()) == (0, shown.splitlines()[1:])
