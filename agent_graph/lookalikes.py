@@ -9,10 +9,8 @@ host, a path, a file name, and each name (of a tool, an argument, a key). Told a
 * anywhere: a word that mixes Latin with another script and is meant to be read as one of both, and a number of two kinds of digits.
 
 Words of one script are not told, whatever the script: prose in Russian, Greek or Japanese is as good as in English. Latin beside Chinese,
-Japanese and Korean is how those are written. What looks alike inside of ASCII (``paypa1``, ``rn`` for ``m``) is told of tool names only: two of one agent may not be
-so alike.
-
-The letters are listed here rather than taken from a library: those that exist are either large and compiled, or no longer kept.
+Japanese and Korean is how those are written. What looks alike inside of ASCII (``paypa1``, ``rn`` for ``m``) is told of tool names
+only: two of one agent may not be so alike.
 """
 
 from __future__ import annotations
@@ -21,10 +19,10 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
 from itertools import chain
 from typing import Any
 
+from agent_graph.letters import EAST, HYPHENS, LETTERS, MARKS, WRITTEN, code_point, form_of_ascii, passes_for, script_of, spell
 from agent_graph.visible import clipped, is_seen, unseen, visible
 
 MOST_TOLD = 3
@@ -32,38 +30,6 @@ MOST_TOLD = 3
 
 MOST_WORD = 80
 """Columns of a word that is told."""
-
-_AS: Mapping[str, str] = {
-    "a": "ɑαа⍺", "b": "ƄЬᏏ", "c": "ϲсᴄⲥ", "d": "ԁᏧ", "e": "еҽ℮", "f": "ẝք", "g": "ɡɢցԍ", "h": "һհᏂ", "i": "ıɩιіᎥ", "j": "јϳ", "k": "κкᴋ",
-    "l": "ǀӀӏ", "m": "мᴍ", "n": "ոռ", "o": "οσоօᴏⲟଠ", "p": "ρрⲣ", "q": "ԛգզ", "r": "гᴦⲅ", "s": "ѕꜱ", "t": "тτᴛ", "u": "υսᴜʋ", "v": "νѵᴠ",
-    "w": "ѡԝաᴡɯ", "x": "х᙮", "y": "уүγყʏ", "z": "ᴢ",
-    "A": "ΑАᎪᗅꓮ", "B": "ΒВᏴꓐ", "C": "ϹСᏟⲤꓚ", "D": "Ꭰᗞꓓᗪ", "E": "ΕЕᎬꓰ", "F": "Ϝꓝᖴ", "G": "ԌᏀꓖ", "H": "ΗНᎻⲎꓧ", "I": "ΙІⲒꓲ", "J": "ЈᎫꓙͿ",
-    "K": "ΚКᏦⲔꓗ", "L": "ᏞᒪꓡⳐ", "M": "ΜМᎷϺⲘꓟ", "N": "ΝⲚꓠ", "O": "ΟОՕⲞꓳ", "P": "ΡРᏢⲢꓑ", "Q": "ԚႭ", "R": "ᎡᏒᖇꓣ", "S": "ЅՏᏕꓢ",
-    "T": "ΤТᎢⲦꓔ", "U": "ՍᑌꓴԱ", "V": "ѴᏙᐯꓦ", "W": "ԜᎳꓪ", "X": "ΧХⲬꓫ", "Y": "ΥУҮᎩⲨꓬ", "Z": "ΖᏃꓜ",
-    "3": "ЗӠȜƷ", "6": "б", "8": "ȣȢ", "2": "Ƨ", "5": "Ƽ",
-}  # fmt: skip
-"""By ASCII character, what passes for it. Other forms of ASCII itself (``ｐ``, ``𝐩``, ``ⅼ``) are known by their NFKC."""
-
-LETTERS: Mapping[str, str] = {each: ascii_ for ascii_, others in _AS.items() for each in others}
-
-MARKS: Mapping[str, str] = {
-    **dict.fromkeys("․。．｡ꓸ", "."), **dict.fromkeys("⁄∕⧸／╱ノ丿〳", "/"), **dict.fromkeys("：∶꞉ː։", ":"), **dict.fromkeys("＠", "@"),
-    **dict.fromkeys("？ʔ", "?"), **dict.fromkeys("＃", "#"), **dict.fromkeys("＼∖⧵", "\\"), **dict.fromkeys("＆", "&"), **dict.fromkeys("＝", "="),
-}  # fmt: skip
-"""What passes for the marks that part an address."""
-
-HYPHENS: Mapping[str, str] = dict.fromkeys("‐‑‒–−－⁃", "-")
-"""Ordinary in file names and titles, never in a host."""
-
-_EAST = frozenset({"LATIN", "CJK", "HIRAGANA", "KATAKANA", "BOPOMOFO", "HANGUL"})
-"""Written together every day."""
-
-_WRITTEN = frozenset({
-    "ARABIC", "ARMENIAN", "BENGALI", "BOPOMOFO", "CJK", "CYRILLIC", "DEVANAGARI", "ETHIOPIC", "GEORGIAN", "GREEK", "GUJARATI",
-    "GURMUKHI", "HANGUL", "HEBREW", "HIRAGANA", "KANNADA", "KATAKANA", "KHMER", "LAO", "LATIN", "MALAYALAM", "MONGOLIAN",
-    "MYANMAR", "ORIYA", "SINHALA", "TAMIL", "TELUGU", "THAANA", "THAI", "TIBETAN",
-})  # fmt: skip
-"""Scripts in everyday use, by the first word of their letters' names (TR31, table 5)."""
 
 _WORD = re.compile(r"[^\W_]+")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,30}://")
@@ -91,15 +57,6 @@ class Lookalike:
         more = len(self.characters) - MOST_TOLD
         spelled = ", ".join(map(spell, self.characters[:MOST_TOLD])) + (f" and {more} more" if more > 0 else "")
         return f"{read}: {spelled}" + (f"; the host is {self.host}" if self.host else "")
-
-
-def spell(character: str) -> str:
-    """``‹а› is U+0430 CYRILLIC SMALL LETTER A``."""
-    return f"‹{visible(character)}› is {code_point(character)}"
-
-
-def code_point(character: str) -> str:
-    return f"U+{ord(character):04X} {unicodedata.name(character, '(without a name)')}"
 
 
 def lookalikes(text: str, *, name: bool = False) -> list[Lookalike]:
@@ -145,12 +102,14 @@ def told(text: object, *, name: bool = False, width: int | None = None) -> str:
 def readings(name: str) -> frozenset[str]:
     """How an eye may take a name, whatever its form, case, invisible characters, and letters that look alike. Two names that share a reading
     may be taken for one another."""
-    plain = unicodedata.normalize("NFKC", "".join(_ascii(each) for each in unicodedata.normalize("NFKC", name) if is_seen(each))).strip()
+    plain = unicodedata.normalize(
+        "NFKC", "".join(passes_for(each) for each in unicodedata.normalize("NFKC", name) if is_seen(each))
+    ).strip()
     return frozenset(_folded(each) for each in (plain, plain.replace("I", "l")))
 
 
 def _folded(name: str) -> str:
-    folded = "".join(_ascii(each) for each in name.casefold())
+    folded = "".join(passes_for(each) for each in name.casefold())
     for seen, read in (("rn", "m"), ("vv", "w"), ("1", "l"), ("|", "l"), ("0", "o")):
         folded = folded.replace(seen, read)
     return folded
@@ -207,7 +166,7 @@ def _of_address(chunk: str, *, name: bool) -> Iterator[Lookalike]:
     odd.update(_odd_marks(rest, range(len(rest)) if name else range(start, start + len(host))))
     if not odd:
         return
-    reads = "".join(_ascii(each) if place in odd else each for place, each in enumerate(rest))
+    reads = "".join(passes_for(each) if place in odd else each for place, each in enumerate(rest))
     characters = tuple(dict.fromkeys(rest[place] for place in sorted(odd)))
     asked = _punycode(host) if any(start <= place < start + len(host) for place in odd) else ""
     if asked:
@@ -233,10 +192,10 @@ def _odd_letters(word: str, *, strict: bool, whole: bool) -> list[int]:
         return []
     scripts = {script for each in word if (script := script_of(each))}
     alike = [place for place, each in enumerate(word) if each in LETTERS and (script_of(each) != "LATIN" or (strict or each != "ı"))]
-    other_forms = [place for place, each in enumerate(word) if not each.isascii() and each not in LETTERS and _form_of_ascii(each)]
-    unwritten = [place for place, each in enumerate(word) if (script := script_of(each)) and script not in _WRITTEN]
-    mixed = len(scripts) > 1 and not scripts <= _EAST
-    passes = whole and "LATIN" not in scripts and all(_ascii(each).isascii() for each in word)
+    other_forms = [place for place, each in enumerate(word) if not each.isascii() and each not in LETTERS and form_of_ascii(each)]
+    unwritten = [place for place, each in enumerate(word) if (script := script_of(each)) and script not in WRITTEN]
+    mixed = len(scripts) > 1 and not scripts <= EAST
+    passes = whole and "LATIN" not in scripts and all(passes_for(each).isascii() for each in word)
     latin = [place for place in alike if script_of(word[place]) == "LATIN"]
     return sorted({*(alike if mixed or passes else latin), *other_forms, *unwritten, *_other_digits(word)})
 
@@ -249,18 +208,18 @@ def _of_prose(chunk: str) -> Iterator[Lookalike]:
         word = match.group()
         places = [] if word.isascii() else _mixed_up(word) or _other_digits(word)
         if places:
-            reads = "".join(_ascii(each) if place in places else each for place, each in enumerate(word))
+            reads = "".join(passes_for(each) if place in places else each for place, each in enumerate(word))
             yield Lookalike(word=word, reads=reads, characters=tuple(dict.fromkeys(word[place] for place in places)))
 
 
 def _mixed_up(word: str) -> list[int]:
     """A word of two scripts that is meant to be read as one: every letter of the one passes for one of the other."""
     scripts = {script for each in word if (script := script_of(each))}
-    if "LATIN" not in scripts or scripts <= _EAST or len(word) < 4:
+    if "LATIN" not in scripts or scripts <= EAST or len(word) < 4:
         return []  # short ones are formulas and units
     foreign = [place for place, each in enumerate(word) if script_of(each) not in (None, "LATIN")]
     latin = [place for place, each in enumerate(word) if script_of(each) == "LATIN"]
-    if all(script_of(word[place]) not in _WRITTEN for place in foreign):
+    if all(script_of(word[place]) not in WRITTEN for place in foreign):
         return foreign
     if _ending(word, latin, foreign):
         return []
@@ -279,42 +238,6 @@ def _other_digits(word: str) -> list[int]:
     """Where a number goes on in digits of another script: ``1٠0``."""
     zeros = {ord(each) - int(unicodedata.decimal(each)) for each in word if each.isdecimal()}
     return [place for place, each in enumerate(word) if each.isdecimal() and not each.isascii()] if len(zeros) > 1 else []
-
-
-# ── characters ────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-@cache
-def script_of(character: str) -> str | None:
-    """``CYRILLIC``; None for what all scripts share, such as digits and signs."""
-    if not character.isalpha():
-        return None
-    if character.isascii():
-        return "LATIN"
-    plain = unicodedata.normalize("NFKC", character)[:1] or character
-    first = unicodedata.name(plain if plain.isalpha() else character, "").partition(" ")[0]
-    return None if first in ("MODIFIER", "FEMININE", "MASCULINE", "MICRO", "KATAKANA-HIRAGANA", "IDEOGRAPHIC", "") else first
-
-
-@cache
-def _ascii(character: str) -> str:
-    """What it passes for, where that is known; else itself."""
-    known = LETTERS.get(character) or MARKS.get(character) or HYPHENS.get(character)
-    if known is not None or character.isascii():
-        return known or character
-    plain = unicodedata.normalize("NFKC", character)
-    if plain.isdecimal():
-        return str(unicodedata.decimal(plain))
-    return plain if plain.isascii() else LETTERS.get(plain, character)
-
-
-@cache
-def _form_of_ascii(character: str) -> bool:
-    """A letter or digit of ASCII in another dress: ``ｐ``, ``𝐩``, ``ⅼ``."""
-    plain = unicodedata.normalize("NFKC", character)
-    return (
-        plain != character and plain.isascii() and plain.isalnum() and unicodedata.category(character)[0] in "LN" and character not in "ªº"
-    )
 
 
 def _plain(character: str) -> bool:

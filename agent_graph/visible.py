@@ -107,6 +107,14 @@ _MARKUP = re.compile(r"[\\`*\[\]<>&$~|]|(?<![^\W_])_|_(?![^\W_])")
 _AT_BEGINNING = re.compile(r"^(\d{0,9})([#+\-=.)])")
 
 
+def abridged(text: str, most: int) -> str:
+    """A text as it is; of one of more than ``most`` characters the beginning and the end, and how many are between them."""
+    if len(text) <= most:
+        return text
+    begin, end = most * 2 // 3, most // 3
+    return f"{text[:begin]} … ({len(text) - begin - end:,} characters) … {text[len(text) - end :]}"
+
+
 def columns(text: str) -> int:
     """Of a terminal, that a visible text takes."""
     return len(text) if text.isascii() else sum(_columns(each) for each in text)

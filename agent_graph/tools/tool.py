@@ -18,7 +18,7 @@ from pydantic.errors import PydanticUserError
 from agent_graph.documents import describe, describe_path
 from agent_graph.errors import InvalidToolError, NotDone
 from agent_graph.identity import digest
-from agent_graph.lookalikes import spell
+from agent_graph.letters import spell
 from agent_graph.plan import RISKS, Recovery, Risk
 from agent_graph.ports import Isolation, ToolSpec
 from agent_graph.verdicts import Probed, Undo

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from agent_graph import AgentGraph, tool
 from agent_graph.errors import InvalidToolError
-from agent_graph.lookalikes import LETTERS, addresses, lookalikes, not_seen, readings, remarks, resembles, told
+from agent_graph.letters import LETTERS
+from agent_graph.lookalikes import addresses, lookalikes, not_seen, readings, remarks, resembles, told
 from agent_graph.tools.registry import ToolRegistry
 
 PROSE = {

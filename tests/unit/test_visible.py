@@ -8,9 +8,10 @@ import unicodedata
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from markdown_it import MarkdownIt
 from rich.cells import cell_len
 
-from agent_graph.visible import clipped, unseen, visible, visible_lines
+from agent_graph.visible import abridged, clipped, in_code, in_fence, in_markdown, unseen, visible, visible_lines
 
 
 @pytest.mark.parametrize(
@@ -87,6 +88,33 @@ def test_a_space_of_no_ordinary_width_is_written_out(space: str) -> None:
 )
 def test_what_people_write_stays_as_it_is(text: str) -> None:
     assert visible(text) == text
+
+
+def test_of_a_long_text_begin_and_end_stay_and_what_is_between_is_counted() -> None:
+    assert abridged("a" * 10 + "b" * 10 + "c" * 5, 15) == "a" * 10 + " … (10 characters) … " + "c" * 5
+    assert abridged("abc", 3) == "abc"
+
+
+@pytest.mark.parametrize("text", ["a`b", "``", "`", " a ", "", "a\u202e", "\n# x", "```x```"])
+def test_a_code_span_holds_the_value_and_nothing_ends_it(text: str) -> None:
+    (paragraph,) = (token for token in MarkdownIt("commonmark").parse(f"x {in_code(text)} x") if token.type == "inline")
+    kinds = [child.type for child in paragraph.children or ()]
+    assert kinds == ["text", "code_inline", "text"]
+    assert (paragraph.children or [])[1].content.strip() == visible(text).strip()
+
+
+@given(st.lists(st.text(st.sampled_from("`~#- a"), max_size=12), max_size=5))
+def test_a_fence_holds_its_lines_and_none_ends_it(lines: list[str]) -> None:
+    tokens = MarkdownIt("commonmark").parse(in_fence(lines))
+    assert [token.type for token in tokens] == ["fence"]
+    assert tokens[0].content == "".join(f"{line}\n" for line in lines)
+
+
+@given(st.text(st.sampled_from("#*_[]()!<>&`~\\-+=.1|$ ab:/\n"), max_size=40))
+def test_text_in_markdown_is_text(text: str) -> None:
+    tokens = MarkdownIt("commonmark").enable(["table", "strikethrough"]).parse(in_markdown(text))
+    kinds = {inner.type for token in tokens for inner in (token, *(token.children or ()))}
+    assert kinds <= {"paragraph_open", "paragraph_close", "inline", "text", "hardbreak", "softbreak"}
 
 
 def test_what_is_not_seen_is_named_once() -> None:
