@@ -31,12 +31,8 @@ ENVIRONMENT = {"SHOP_ACCESS": SECRET}
 def echo(request: Request) -> Response:
     """What a server may do with a credential: give it back, in more than one spelling."""
     got = request.headers.get("Authorization", "none")
-    spelt = {
-        "plain": got,
-        "base64": base64.b64encode(got.encode()).decode(),
-        got: 1,
-        "escaped": "".join(f"\\u{ord(each):04x}" for each in got),
-    }
+    escaped = "".join(f"\\u{ord(each):04x}" for each in got)
+    spelt = {"plain": got, "base64": base64.b64encode(got.encode()).decode(), got: 1, "escaped": escaped, f"a {escaped}": 1}
     body = json.dumps(spelt).replace("\\\\u", "\\u")
     status = int(request.args.get("status", "200"))
     return Response(
@@ -150,7 +146,7 @@ def test_what_comes_back_is_without_it_however_it_is_spelt(at: str, kind: str) -
     assert SECRET not in found
     assert base64.b64encode(SECRET.encode()).decode()[4:-4] not in found
     if kind == "application/json":
-        assert found.count("[redacted: SHOP_ACCESS]") >= 4
+        assert found.count("[redacted: SHOP_ACCESS]") >= 6
 
 
 @pytest.mark.parametrize(("status", "kind"), [(500, HttpFailed), (403, NotDone), (307, NotDone)])

@@ -75,6 +75,22 @@ def test_what_two_parsers_could_read_in_two_ways_is_refused(text: str) -> None:
         target(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("https://api.example.org@evil.test/", "a user or password stands before the host"),
+        ("https://api.example.org./", "the host ends in a dot"),
+        ("https://api.example.org%2eevil.test/", "the host holds an escape"),
+        ("https://127.1/", "a number and not an IPv4 address in its usual form"),
+        ("ftp://api.example.org/", "the scheme ftp is not spoken here"),
+        ("api.example.org/x", "not a whole web address"),
+    ],
+)
+def test_the_reason_is_said(text: str, why: str) -> None:
+    with pytest.raises(AddressRefused, match=why):
+        target(text)
+
+
 def test_an_unseen_character_is_shown_in_the_message() -> None:
     with pytest.raises(AddressRefused, match=r"\\u202e"):
         target("https://api.example.org/\u202egnp")
