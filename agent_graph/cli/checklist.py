@@ -54,8 +54,8 @@ def rows(checklist: Checklist, style: Style) -> Iterator[Text]:
     """The steps in the plan's order; where some are left out, a line says how many and how they stand."""
     items = list(checklist.items.values())
     shown = window(items, style.most)
-    ids = min(max((len(item.id) for item in shown), default=0), max(12, style.width // 3))
-    whats = min(max((len(item.what) for item in shown), default=0), max(12, style.width // 4))
+    ids = min(max((columns(visible(item.id)) for item in shown), default=0), max(12, style.width // 3))
+    whats = min(max((columns(visible(item.what)) for item in shown), default=0), max(12, style.width // 4))
     chosen, hidden, cut = {item.id for item in shown}, list[Item](), False
     for item in items:
         if item.id not in chosen:
@@ -110,7 +110,7 @@ def _row(item: Item, style: Style, ids: int, whats: int) -> tuple[Text, bool]:
         said = f"{said}: {item.note}" if said else item.note
     why = told(said or item.description)
     row.append(clipped(why, room), style="dim" if not said else color)
-    cut = columns(why) > room or len(visible(item.id)) > ids or columns(visible(item.what)) > whats
+    cut = columns(why) > room or columns(visible(item.id)) > ids or columns(visible(item.what)) > whats
     row.truncate(style.width, overflow="ellipsis")
     return row, cut
 

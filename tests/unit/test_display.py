@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from agent_graph import Plan, Request, Run, Step, StepResult
 from agent_graph.identity import Digest
 from agent_graph.plan import Goal
-from agent_graph.verdicts import Call, Diagnosis, Failure
+from agent_graph.verdicts import Call, Diagnosis, Failure, Source
 
 DIGEST = Digest("d" * 64)
 
@@ -207,3 +207,19 @@ def test_every_text_ends_up_printable(text: str) -> None:
 
 def test_dollar_signs_are_not_typeset() -> None:
     assert a_plan()._repr_html_().startswith('<div class="tex2jax_ignore mathjax_ignore">')
+
+
+def test_a_look_alike_is_told_below_its_value() -> None:
+    page = shown(a_run(requests=(a_request(args={"to": "ann@ex\u0430mple.org", "t\u043e": ["p\u0430ypal.com"], "много": "Оса\nи рот"}),)))
+    assert "“ex\u0430mple.org” is not “example.org”: ‹\u0430› is U+0430 CYRILLIC SMALL LETTER A" in page.rows[-3][1]
+    assert "U+043E CYRILLIC SMALL LETTER O" in page.rows[-2][0]
+    assert "“p\u0430ypal.com” is not “paypal.com”" in page.rows[-2][1]
+    assert page.rows[-1] == ["много", "2 lines\nОса\nи рот"]
+
+
+def test_where_a_value_from_outside_arrives_is_shown_before_the_arguments() -> None:
+    source = Source(label="untrusted", what="steps.mail.output", path="read_mail → args.to", into="args.to", excerpt=HOSTILE)
+    page = shown(a_run(requests=(a_request(args={"to": "ann"}, sources=(source,), rule="money"),)))
+    assert page.text.index("untrusted steps.mail.output reaches args.to: “<script>") < page.text.index('"ann"')
+    assert "rule money" in page.text
+    assert page.elements <= {"div", "b", "code", "table", "thead", "tbody", "tr", "th", "td"}

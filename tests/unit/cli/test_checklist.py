@@ -49,3 +49,21 @@ def test_a_name_that_looks_like_markup_stays_a_name() -> None:
     of = Checklist({"a": Item(id="a", what="[red]look[/red]", description="[link=x]")}, version=1)
     assert "[red]look[/red]" in lines(of)[0]
     assert "[link=x]" in lines(of)[0]
+
+
+def test_what_is_cut_off_is_counted_and_says_how_to_see_it() -> None:
+    of = Checklist({"a": Item(id="a", what="look", description="word " * 40)}, version=1)
+    row, legend = lines(of)
+    assert row.endswith("…+149")
+    assert "characters more; all of it: agent-graph show" in legend
+
+
+def test_wide_letters_are_cut_at_the_column_and_counted() -> None:
+    of = Checklist({"a": Item(id="a", what="日本語", description="日本語" * 40)}, version=1)
+    row = lines(of)[0]
+    hidden = int(row.rpartition("…+")[2])
+    assert row.count("日") + row.count("本") + row.count("語") == 3 + 120 - hidden
+
+
+def test_what_fits_has_no_legend() -> None:
+    assert len(lines(checklist(["succeeded", "waiting"]))) == 2
