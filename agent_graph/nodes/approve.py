@@ -58,6 +58,8 @@ def take(visit: Visit, answer: Any, shown: Request) -> str | None:
         schema = spec.args_schema if spec is not None else None
         plan = visit.current.plan if visit.current is not None else None
         decision = read_answer(answer, shown, visit.deps.rules.policy, schema, plan, sent_again=visit.sent_again)
+        if visit.user is not None:
+            decision = decision.model_copy(update={"by": visit.user})  # whatever the answer says
         if isinstance(decision, Edit):
             try_edit(visit, decision, shown)
         if not isinstance(decision, Reject | Respond):

@@ -12,6 +12,7 @@ from agent_graph.plan import Plan
 from agent_graph.policy.compiler import compile_plan
 from agent_graph.records import PlanRecord
 from agent_graph.state import State, Update
+from agent_graph.trace.diagnosis import CAUSES
 from agent_graph.verdicts import Report, Request
 
 
@@ -66,13 +67,21 @@ def say_policy(visit: Visit, current: PlanRecord) -> None:
 def refuse(visit: Visit, report: Report) -> Update:
     """A plan with errors: the planner may try again, within bounds."""
     listed = "; ".join(str(issue) for issue in report.errors)
-    if not visit.planner.can_replan:
-        visit.blame("invalid_plan", f"the plan cannot run, and {visit.planner.name} cannot make another: {listed}")
+    if not visit.planner.can_replan and all(issue.code == "over_budget" for issue in report.errors):
+        visit.overspent(f"the plan does not fit, and {visit.planner.name} cannot make another: {listed}")
+    elif not visit.planner.can_replan:
+        visit.blame(code_of(report), f"the plan cannot run, and {visit.planner.name} cannot make another: {listed}")
     elif visit.replans_left() == 0:
         visit.overspent(f"the planner has used its {visit.deps.rules.limits.max_replans} replans; the last plan cannot run: {listed}")
     else:
         return {"next": "replan", "why": listed}
     return {"next": "conclude", "why": listed}
+
+
+def code_of(report: Report) -> str:
+    """Why a plan with errors ends the run: where the policy alone stands in its way, what the policy says."""
+    codes = [issue.code for issue in report.errors]
+    return codes[0] if all(CAUSES.get(code) == "policy" for code in codes) else "invalid_plan"
 
 
 def gate_wanted(visit: Visit, report: Report) -> bool:

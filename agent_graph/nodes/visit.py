@@ -55,6 +55,8 @@ class Visit:
     stop: threading.Event = field(default_factory=threading.Event)
     known: Known = field(default_factory=Known)
     """Of the whole drive where there is one."""
+    user: str | None = None
+    """Who calls LangGraph's server, as its authentication says; None without one."""
     drive: str = ""
     """Id of the drive of LangGraph's server, which tells a drive that it repeats from a new one."""
     sent_again: bool = False
@@ -261,7 +263,9 @@ def entering(
     told = config.get("metadata", {})
     drive_id = str(told.get("run_id", "")) if "run_attempt" in told else ""
     came_this_far = drive_id != "" and state.get("drive") == drive_id
-    record = _find_or_make(deps, state, str(configurable.get("thread_id", "")), _namespace(configurable), taken=came_this_far)
+    record = _find_or_make(
+        deps, state, str(configurable.get("thread_id", "")), _namespace(configurable), _user(configurable), taken=came_this_far
+    )
     stop = stop or threading.Event()
     with deps.stops.until_stopped(record.id, stop):
         lease = _lease(deps, record.id)
@@ -273,6 +277,7 @@ def entering(
                 emit=emit,
                 loop=loop,
                 stop=stop,
+                user=_user(configurable),
                 drive=drive_id,
                 sent_again=came_this_far or told.get("run_attempt", 1) != 1,
             )
@@ -300,7 +305,12 @@ def _namespace(configurable: Mapping[str, Any]) -> str:
     return str(configurable.get("checkpoint_ns", "")).rpartition("|")[0]
 
 
-def _find_or_make(deps: Deps, state: State, thread_id: str, namespace: str, *, taken: bool) -> RunRecord:
+def _user(configurable: Mapping[str, Any]) -> str | None:
+    """The server lets no client set this."""
+    return str(configurable.get("langgraph_auth_user_id") or "") or None
+
+
+def _find_or_make(deps: Deps, state: State, thread_id: str, namespace: str, user: str | None, *, taken: bool) -> RunRecord:
     """The thread's run. A thread holds one run after another: new input after the end of one begins the next.
 
     ``plan`` takes the goal out of the state, so that a goal that is there is new; unless the state is that of an older checkpoint and the run
@@ -317,7 +327,7 @@ def _find_or_make(deps: Deps, state: State, thread_id: str, namespace: str, *, t
             f"thread {thread_id!r} has no run in {deps.store.path}, and the input names no goal: invoke the graph with {{'goal': …}}"
         )
     goal = Goal.of(given)
-    goal = goal.model_copy(update={"principal": deps.principal or goal.principal})
+    goal = goal.model_copy(update={"principal": user or deps.principal or goal.principal})
     goal = deps.planner.complete(goal.model_copy(update={"params": {**goal.params, **state.get("params", {})}}))
     if record is not None:
         since = itertools.takewhile(lambda run: run.id != state.get("run_id"), deps.store.runs.of_thread(thread_id, namespace))
