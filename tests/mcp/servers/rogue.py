@@ -71,7 +71,9 @@ def call(name: str, args: dict[str, Any]) -> dict[str, Any]:
             sys.stdout.write("x" * (20 << 20))
             sys.stdout.flush()
         case "shout":
-            sys.stderr.write(f"the key is {os.environ.get('DESK_TOKEN')}\n" + "x" * 3_000_000 + "\n")
+            for _ in range(12_000):
+                sys.stderr.write("x" * 100 + "\n")
+            sys.stderr.write("x" * 100_000 + f"\nthe key is {os.environ.get('DESK_TOKEN')}\n")
             sys.stderr.flush()
         case "ask":
             said = {}
@@ -101,6 +103,9 @@ def offered(cursor: str) -> dict[str, Any]:
 
 def main() -> None:
     note("pids.jsonl", os.getpid())
+    if MODE == "greet":
+        sys.stdout.write("Welcome!\n")
+        sys.stdout.flush()
     if MODE == "mute":
         time.sleep(1000)
     if MODE == "stubborn":
