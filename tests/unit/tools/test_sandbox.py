@@ -267,6 +267,15 @@ def program(path: Path, text: str) -> str:
     return str(path)
 
 
+@pytest.mark.needs("bwrap")
+def test_where_bubblewrap_works_at_all_its_sandbox_is_used() -> None:
+    """Else a fault of ours would look like a machine that forbids it, and every test of the sandbox would be passed over."""
+    plain = ["bwrap", "--unshare-all", "--unshare-user", "--ro-bind", "/", "/", "--proc", "/proc", "--", "true"]
+    if subprocess.run(plain, capture_output=True, check=False).returncode:
+        pytest.skip("bubblewrap may not make namespaces here")
+    assert isinstance(HERE, Bubblewrap), HERE.reason
+
+
 def test_where_it_is_not_installed_the_reason_says_how_to() -> None:
     assert tried(None) == NoSandbox("bubblewrap is not installed (Debian: apt-get install bubblewrap)")
 
