@@ -97,8 +97,8 @@ class Meter:
         if own.max_requests is not None and mine.requests >= own.max_requests:
             raise BudgetExceeded(f"role {role} has made {mine.requests} of {own.max_requests} requests")
         every = sum(each.input_tokens + each.output_tokens for each in used.values())
-        rooms: list[tuple[float, float]] = [
-            (limit, limit - so_far - input_bytes)
+        rooms: list[tuple[str, float]] = [
+            (f"{limit} tokens", limit - so_far - input_bytes)
             for limit, so_far in ((limits.max_tokens, every), (own.max_tokens, mine.input_tokens + mine.output_tokens))
             if limit is not None
         ]
@@ -108,13 +108,11 @@ class Meter:
         limit, room = min(rooms, key=lambda each: each[1])
         if room < LEAST_REPLY:
             raise BudgetExceeded(
-                f"role {role} may read {input_bytes} tokens in its next request and needs {LEAST_REPLY} for the reply; of {limit:g} that is not left"
+                f"role {role} may read {input_bytes} tokens in its next request and needs {LEAST_REPLY} for the reply; that is not left of {limit}"
             )
         return int(room)
 
-    def _money_rooms(
-        self, role: str, model: str, input_bytes: int, own: RoleLimits, used: Mapping[str, Usage]
-    ) -> list[tuple[float, float]]:
+    def _money_rooms(self, role: str, model: str, input_bytes: int, own: RoleLimits, used: Mapping[str, Usage]) -> list[tuple[str, float]]:
         """Money, as tokens of the reply that it pays for."""
         bounds = [
             (limit, spent)
@@ -132,7 +130,7 @@ class Meter:
         rooms = []
         for limit, spent in bounds:
             left = limit - (spent or 0.0) - input_bytes * price.input / 1e6
-            rooms.append((limit, left / price.output * 1e6 if price.output else 1e12 if left >= 0 else -1.0))
+            rooms.append((f"money {limit:g}", left / price.output * 1e6 if price.output else 1e12 if left >= 0 else -1.0))
         return rooms
 
     def count(self, role: str, model: str, requests: int, input_tokens: int, output_tokens: int) -> None:
