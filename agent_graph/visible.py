@@ -124,7 +124,7 @@ def is_seen(character: str) -> bool:
     """Whether it is drawn as itself: neither obeyed by a terminal, nor drawn as nothing."""
     if ord(character) in _UNSEEN:
         return False
-    return character in _SPACES or (character.isprintable() and unicodedata.category(character) != "Zs")
+    return character in _SPACES or character.isprintable()
 
 
 def escaped(character: str) -> str:
