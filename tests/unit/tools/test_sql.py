@@ -90,14 +90,23 @@ def test_everything_else_is_refused_and_changes_nothing(database: str, query: st
     assert [path.name for path in tmp_path.iterdir()] == [Path(database).name]
 
 
-def test_the_file_itself_is_opened_for_reading_only(database: str) -> None:
+@pytest.mark.parametrize("off", ["SELECT 1", "PRAGMA query_only = OFF"])
+def test_the_file_itself_is_opened_for_reading_only(database: str, off: str) -> None:
     def past_the_authorizer() -> None:
         with reading(Path(database), timeout_s=1) as connection:
             connection.set_authorizer(None)
+            connection.execute(off)
             connection.execute("DELETE FROM orders")
 
     with pytest.raises(ValueError, match="attempt to write a readonly database"):
         past_the_authorizer()
+
+
+def test_a_connection_for_reading_says_so_itself(database: str) -> None:
+    with reading(Path(database), timeout_s=1) as connection:
+        connection.set_authorizer(None)
+        assert connection.execute("PRAGMA query_only").fetchone() == (1,)
+        assert connection.execute("PRAGMA trusted_schema").fetchone() == (0,)
 
 
 def test_a_refusal_names_what_was_wanted(database: str) -> None:
