@@ -20,6 +20,7 @@ from agent_graph import AgentGraph, Approve, Plan, Policy
 from agent_graph.errors import NotDone
 from agent_graph.tools.files import files_tools
 from agent_graph.tools.files_listing import MAX_BYTES, fits
+from agent_graph.tools.files_writing import part_of
 from agent_graph.tools.tool import Tool, ToolContext
 from agent_graph.verdicts import Absent, Landed, Probed, Undo, Unknown
 
@@ -441,6 +442,14 @@ def test_the_probe_of_a_write_goes_by_the_content(tools: Tools, there: str | Non
     assert type(probed) is said
     if isinstance(probed, Landed):
         assert probed.output == {"path": "a.txt", "size": 3, "sha256": sha("new")}
+
+
+def test_what_a_killed_write_left_behind_is_taken_away_by_its_probe(tools: Tools) -> None:
+    """As it is left where the system cannot rename onto nothing in one step: the file has its name, and the hidden one still."""
+    (tools.root / "a.txt").write_text("new")
+    os.link(tools.root / "a.txt", tools.root / part_of(ToolContext(idempotency_key="key")))
+    assert isinstance(tools.probe("write_file", path="a.txt", content="new"), Landed)
+    assert tools.names == ["a.txt"]
 
 
 @pytest.mark.parametrize(
