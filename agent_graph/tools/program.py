@@ -21,7 +21,7 @@ import psutil
 
 from agent_graph.errors import NotDone
 from agent_graph.tools.captured import Captured
-from agent_graph.tools.sandbox import PROGRAMS, Bubblewrap, Confinement, Limits
+from agent_graph.tools.sandbox import PROGRAMS, Bounds, Bubblewrap, Confinement
 
 LOOK_S = 0.1
 """Seconds between two looks at how many processes there are, and at their memory."""
@@ -78,7 +78,7 @@ def run_program(
     argv: Sequence[str],
     *,
     confinement: Confinement,
-    limits: Limits,
+    bounds: Bounds,
     environment: Mapping[str, str],
     seconds: float,
     max_bytes: int,
@@ -90,7 +90,7 @@ def run_program(
     variable ANSWER. Raises NotDone when it was certainly not started, StillThere when it cannot be ended.
     """
     with contextlib.ExitStack() as opened:
-        running = _start(opened, argv, confinement, limits, environment, max_bytes, said, answers=answers)
+        running = _start(opened, argv, confinement, bounds, environment, max_bytes, said, answers=answers)
         ended = running.attend(time.monotonic() + seconds)
     status, inside = running.reports()
     if "failed" in status:
@@ -108,7 +108,7 @@ def _start(
     opened: contextlib.ExitStack,
     argv: Sequence[str],
     confinement: Confinement,
-    limits: Limits,
+    bounds: Bounds,
     environment: Mapping[str, str],
     max_bytes: int,
     said: bytes | None,
@@ -122,7 +122,7 @@ def _start(
     keep = [answer] if answers else []
     sandbox, place = confinement.sandbox, confinement.place
     if isinstance(sandbox, Bubblewrap):
-        command, folder, own = sandbox.around(argv, place, limits, inside), "/", "/tmp"  # noqa: S108
+        command, folder, own = sandbox.around(argv, place, bounds, inside), "/", "/tmp"  # noqa: S108
         keep.append(inside)
     else:
         own = opened.enter_context(tempfile.TemporaryDirectory(prefix="agent-graph-", ignore_cleanup_errors=True))
@@ -132,7 +132,7 @@ def _start(
         "lifeline": held.fileno(),
         "status": status,
         "keep": keep,
-        "limits": limits.of_the_kernel(),
+        "limits": bounds.of_the_kernel(),
         "modules": _MODULES,
     }
     try:
@@ -149,7 +149,7 @@ def _start(
         )
     except (OSError, ValueError) as error:
         raise NotDone(f"{argv[0]} was not started: {error}") from None
-    running = _Running(supervisor, lifeline, limits, said or b"", max_bytes, sandboxed=isinstance(sandbox, Bubblewrap))
+    running = _Running(supervisor, lifeline, bounds, said or b"", max_bytes, sandboxed=isinstance(sandbox, Bubblewrap))
     opened.callback(running.put_away)
     held.close()
     for name, (reads, writes) in pipes.items():
@@ -167,7 +167,7 @@ def _pipe(opened: contextlib.ExitStack) -> tuple[FileIO, FileIO]:
 class _Running:
     supervisor: subprocess.Popen[bytes]
     lifeline: FileIO
-    limits: Limits
+    bounds: Bounds
     said: bytes
     max_bytes: int
     sandboxed: bool = field(kw_only=True)
@@ -232,9 +232,9 @@ class _Running:
                 with contextlib.suppress(psutil.Error):
                     memory += each.memory_info().rss
                     count += 1
-        if count - (_BUBBLEWRAP_S_OWN if self.sandboxed else 0) > self.limits.processes:
+        if count - (_BUBBLEWRAP_S_OWN if self.sandboxed else 0) > self.bounds.processes:
             return "processes"
-        return "memory" if memory > self.limits.memory_bytes else "itself"
+        return "memory" if memory > self.bounds.memory_bytes else "itself"
 
     def reports(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """What the supervisor said of the program, and what bubblewrap did."""

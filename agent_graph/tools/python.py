@@ -23,7 +23,7 @@ from agent_graph.tools.deadline import seconds_left
 from agent_graph.tools.named import redaction_of
 from agent_graph.tools.place import HIDDEN, SYSTEM, Place, place_of
 from agent_graph.tools.program import Finished, run_program
-from agent_graph.tools.sandbox import Confinement, Limits, confined
+from agent_graph.tools.sandbox import Bounds, Confinement, confined
 from agent_graph.tools.shell import GRACE_S, MAX_BYTES, SECONDS, failure
 from agent_graph.tools.tool import Tool, ToolContext, tool
 
@@ -52,7 +52,7 @@ def python_tool(
     hidden: Sequence[str] = HIDDEN,
     import_from: Sequence[str | Path] = (),
     environment: Mapping[str, str] = os.environ,
-    limits: Limits | None = None,
+    bounds: Bounds | None = None,
     seconds: float = SECONDS,
     max_bytes: int = MAX_BYTES,
     recovery: Recovery | None = None,
@@ -62,7 +62,7 @@ def python_tool(
     """
     ``cwd`` is the folder that the source works in, ``readable`` what it may see beside it; ``writable``: it may change ``cwd``, and the tool is
     a write. ``import_from``: folders with packages; without them it has the standard library. ``max_bytes`` is of the result, and of each of
-    the two outputs. ``sandboxed``, ``hidden`` and ``limits`` are as in ``shell_tool``. The source is given nothing of ``environment``; its
+    the two outputs. ``sandboxed``, ``hidden`` and ``bounds`` are as in ``shell_tool``. The source is given nothing of ``environment``; its
     secrets are looked for in what is printed. Raises InvalidToolError.
     """
     if seconds <= 0 or max_bytes < 1:
@@ -72,7 +72,7 @@ def python_tool(
     place = place_of(name, cwd, [*readable, *(each for each in packages if not _is_system(each))], hidden, writable=writable)
     own = tuple(each for each in dict.fromkeys((sys.base_prefix, sys.base_exec_prefix)) if not _is_system(each))
     confinement = confined(name, "the source", replace(place, readable=(*own, *place.readable)), sandboxed)
-    bounds = limits or Limits()
+    within = bounds or Bounds()
 
     def python(
         context: ToolContext,
@@ -88,7 +88,7 @@ def python_tool(
         finished = run_program(
             [interpreter, "-I", "-S", "-B", "-X", "utf8", "-c", _BEGIN.read_text("utf-8")],
             confinement=confinement,
-            limits=bounds,
+            bounds=within,
             environment={},
             seconds=seconds_left(context.deadline, seconds),
             max_bytes=max_bytes,

@@ -32,7 +32,7 @@ _FLOOD = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class Bounds:
     """Of one call. What the kernel counts, it counts for each process."""
 
     cpu_s: int = 60
@@ -48,7 +48,7 @@ class Limits:
     def __post_init__(self) -> None:
         wrong = [name for name in self.__slots__ if getattr(self, name) < 1]
         if wrong:
-            raise InvalidToolError(f"limits: {', '.join(wrong)} must be at least 1; a limit cannot be switched off")
+            raise InvalidToolError(f"bounds: {', '.join(wrong)} must be at least 1; none can be switched off")
 
     def of_the_kernel(self) -> dict[str, int]:
         limits = {"CPU": self.cpu_s, "DATA": self.memory_bytes, "FSIZE": self.file_bytes, "NOFILE": self.open_files, "CORE": 0}
@@ -67,7 +67,7 @@ class Bubblewrap:
     no_namespaces: bool
     """Whether it can forbid the program to make namespaces of its own: bubblewrap 0.8 or newer."""
 
-    def around(self, argv: Sequence[str], place: Place, limits: Limits, status: int | None = None) -> list[str]:
+    def around(self, argv: Sequence[str], place: Place, bounds: Bounds, status: int | None = None) -> list[str]:
         """The command that runs ``argv`` inside. On ``status`` bubblewrap says whether it was started, and what came of it."""
         # Without a new user namespace a root that keeps no capability would still be the host's root to some files of /proc.
         made = [self.path, "--unshare-all", "--unshare-user", "--cap-drop", "ALL", "--die-with-parent", "--new-session"]
@@ -81,7 +81,7 @@ class Bubblewrap:
             made += ["--ro-bind-try", f"/etc/{each}", f"/etc/{each}"]
         made += ["--proc", "/proc", "--dev", "/dev"]
         for each in ("/tmp", "/dev/shm"):  # noqa: S108  # its own
-            made += ["--size", str(limits.file_bytes), "--tmpfs", each]
+            made += ["--size", str(bounds.file_bytes), "--tmpfs", each]
         for each in place.readable:
             made += ["--ro-bind", each, each]
         for each in place.writable:
@@ -124,7 +124,7 @@ def tried(path: str | None) -> Sandbox:
         options = _run([path, "--help"])
         sandbox = Bubblewrap(path, "--disable-userns" in options.stdout + options.stderr)
         cat = shutil.which("cat", path=PROGRAMS) or "/bin/cat"
-        looked = _run(sandbox.around([cat, "/proc/self/status", "/proc/self/mountinfo", "/proc/net/dev"], Place(), Limits()))
+        looked = _run(sandbox.around([cat, "/proc/self/status", "/proc/self/mountinfo", "/proc/net/dev"], Place(), Bounds()))
     except (OSError, subprocess.SubprocessError) as error:
         return NoSandbox(f"{path} does not work here: {error}")
     if looked.returncode:

@@ -21,7 +21,7 @@ from agent_graph.tools.deadline import seconds_left
 from agent_graph.tools.named import checked_names, redaction_of, values_of
 from agent_graph.tools.place import HIDDEN, Place, place_of
 from agent_graph.tools.program import run_program
-from agent_graph.tools.sandbox import PROGRAMS, Confinement, Limits, confined
+from agent_graph.tools.sandbox import PROGRAMS, Bounds, Confinement, confined
 from agent_graph.tools.tool import Tool, ToolContext, tool
 
 MAX_BYTES = 64 * 1024
@@ -58,7 +58,7 @@ def shell_tool(
     env_from: Sequence[str] = (),
     environment: Mapping[str, str] = os.environ,
     ok_codes: Sequence[int] | None = (0,),
-    limits: Limits | None = None,
+    bounds: Bounds | None = None,
     seconds: float = SECONDS,
     max_bytes: int = MAX_BYTES,
     risk: Risk = "write",
@@ -71,7 +71,7 @@ def shell_tool(
     ``cwd`` is the folder that they work in, ``readable`` what they may see beside it; ``writable``: they may change ``cwd``. In it, ``hidden``
     folders are not seen: the store of the runs, for one. ``env_from`` names the variables of ``environment`` that they are given; their
     environment is empty else. ``ok_codes``: exit codes that are no failure; None: every one is told as data. ``seconds``, ``max_bytes`` (of each
-    of the two outputs) and ``limits`` bound one call. ``sandboxed``: True: refuse to be made where there is no sandbox; False: use none.
+    of the two outputs) and ``bounds`` bound one call. ``sandboxed``: True: refuse to be made where there is no sandbox; False: use none.
 
     ``risk="read_only"`` holds only in the sandbox and without ``writable``; elsewhere the tool is a write. Raises InvalidToolError.
     """
@@ -83,7 +83,7 @@ def shell_tool(
     if risk == "read_only" and not confinement.harmless:
         risk = "write"  # nothing holds it to reading
     names = checked_names(name, env_from)
-    bounds = limits or Limits()
+    within = bounds or Bounds()
     if seconds <= 0 or max_bytes < 1:
         raise InvalidToolError(f"tool {name}: seconds and max_bytes must be above 0")
 
@@ -100,7 +100,7 @@ def shell_tool(
         finished = run_program(
             [program, *argv[1:]],
             confinement=confinement,
-            limits=bounds,
+            bounds=within,
             environment=values,
             seconds=seconds_left(context.deadline, seconds),
             max_bytes=max_bytes,

@@ -13,7 +13,7 @@ import pytest
 import agent_graph.tools.python as home
 from agent_graph.errors import InvalidToolError, NotDone
 from agent_graph.tools.python import python_tool
-from agent_graph.tools.sandbox import Limits, NoSandbox, sandbox_here
+from agent_graph.tools.sandbox import Bounds, NoSandbox, sandbox_here
 from agent_graph.tools.shell import ProgramFailed
 from agent_graph.tools.tool import ToolContext
 
@@ -142,7 +142,7 @@ def test_it_is_ended_at_its_deadline(sandboxed: Any) -> None:
 @BOTH
 def test_its_memory_is_bounded(sandboxed: Any) -> None:
     with pytest.raises(FAILED, match="MemoryError"):
-        run("x = bytearray(400_000_000)", sandboxed=sandboxed, limits=Limits(memory_bytes=200_000_000))
+        run("x = bytearray(400_000_000)", sandboxed=sandboxed, bounds=Bounds(memory_bytes=200_000_000))
 
 
 # ── risk ──────────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -20,7 +20,7 @@ from agent_graph.errors import InvalidToolError, NotDone
 from agent_graph.redaction import NOTHING
 from agent_graph.tools.place import Place, place_of
 from agent_graph.tools.program import run_program
-from agent_graph.tools.sandbox import Bubblewrap, Confinement, Limits, NoSandbox, Sandbox, confined, sandbox_here, tried
+from agent_graph.tools.sandbox import Bounds, Bubblewrap, Confinement, NoSandbox, Sandbox, confined, sandbox_here, tried
 
 HERE = sandbox_here()
 shut_in = pytest.mark.skipif(isinstance(HERE, NoSandbox), reason=f"no sandbox here: {getattr(HERE, 'reason', '')}")
@@ -30,12 +30,12 @@ shut_in = pytest.mark.skipif(isinstance(HERE, NoSandbox), reason=f"no sandbox he
 NOWHERE = Place()
 
 
-def said(script: str, place: Place = NOWHERE, *, sandbox: Sandbox = HERE, limits: Limits | None = None, **environment: str) -> str:
+def said(script: str, place: Place = NOWHERE, *, sandbox: Sandbox = HERE, bounds: Bounds | None = None, **environment: str) -> str:
     """What a program in the sandbox prints, errors included."""
     finished = run_program(
         ["/bin/sh", "-c", f"exec 2>&1; {script}"],
         confinement=Confinement(sandbox=sandbox, place=place),
-        limits=limits or Limits(),
+        bounds=bounds or Bounds(),
         environment=environment,
         seconds=20,
         max_bytes=100_000,
@@ -92,7 +92,7 @@ def test_its_tmp_is_its_own_and_gone_afterwards() -> None:
 @pytest.mark.needs("bwrap")
 def test_its_tmp_is_bounded() -> None:
     script = "for n in 1 2 3 4; do head -c 900000 /dev/zero > /tmp/$n || break; done; du -sk /tmp | cut -f1"
-    assert int(said(script, limits=Limits(file_bytes=1_000_000)).split()[-1]) <= 1_000
+    assert int(said(script, bounds=Bounds(file_bytes=1_000_000)).split()[-1]) <= 1_000
 
 
 @shut_in
@@ -341,8 +341,8 @@ def test_a_tool_that_wants_one_is_refused_where_there_is_none() -> None:
 @pytest.mark.parametrize("name", ["cpu_s", "memory_bytes", "file_bytes", "processes", "open_files"])
 def test_a_limit_cannot_be_switched_off(name: str) -> None:
     with pytest.raises(InvalidToolError, match=name):
-        Limits(**{name: 0})
+        Bounds(**{name: 0})
 
 
 def test_limits_are_plain_data() -> None:
-    assert json.dumps(Limits().of_the_kernel())
+    assert json.dumps(Bounds().of_the_kernel())

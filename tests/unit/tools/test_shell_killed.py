@@ -17,7 +17,7 @@ import pytest
 from agent_graph import AgentGraph, Plan, Policy
 from agent_graph.errors import NotDone
 from agent_graph.plan import Step
-from agent_graph.tools.sandbox import Limits, NoSandbox, sandbox_here
+from agent_graph.tools.sandbox import Bounds, NoSandbox, sandbox_here
 from agent_graph.tools.shell import ProgramFailed, shell_tool
 from agent_graph.tools.tool import ToolContext
 
@@ -109,26 +109,26 @@ def test_an_output_that_nobody_could_read_to_the_end_is_ended_too(sandboxed: Any
 def test_a_flood_of_processes_is_ended(sandboxed: Any, number: str) -> None:
     script = f"i=0; while [ $i -lt 400 ]; do sleep {number} & i=$((i+1)); done; wait"
     with pytest.raises((ProgramFailed, NotDone), match="it had too many processes"):
-        run(script, sandboxed, seconds=20, limits=Limits(processes=20))
+        run(script, sandboxed, seconds=20, bounds=Bounds(processes=20))
     assert alive(number) == []
 
 
 @BOTH
 def test_as_many_processes_as_may_be_are_let_be(sandboxed: Any) -> None:
     script = "for n in 1 2 3 4; do sleep 0.5 & done; wait; echo done"
-    assert run(script, sandboxed, seconds=20, limits=Limits(processes=5))["stdout"] == "done\n"
+    assert run(script, sandboxed, seconds=20, bounds=Bounds(processes=5))["stdout"] == "done\n"
 
 
 @BOTH
 def test_computing_time_is_bounded(sandboxed: Any) -> None:
     with pytest.raises((ProgramFailed, NotDone), match=r"SIGKILL|SIGXCPU"):
-        run("while :; do :; done", sandboxed, seconds=20, limits=Limits(cpu_s=1))
+        run("while :; do :; done", sandboxed, seconds=20, bounds=Bounds(cpu_s=1))
 
 
 @BOTH
 def test_a_file_is_bounded(sandboxed: Any) -> None:
     with pytest.raises((ProgramFailed, NotDone)):
-        run("exec head -c 3000000 /dev/zero > $TMPDIR/big", sandboxed, seconds=20, limits=Limits(file_bytes=1_000_000))
+        run("exec head -c 3000000 /dev/zero > $TMPDIR/big", sandboxed, seconds=20, bounds=Bounds(file_bytes=1_000_000))
 
 
 @BOTH
@@ -136,7 +136,7 @@ def test_the_memory_of_all_processes_together_is_bounded(sandboxed: Any) -> None
     """Each is within what one may have."""
     script = "for n in 1 2 3 4 5 6 7 8; do (x=$(head -c 40000000 /dev/zero | tr '\\0' x); sleep 30) & done; wait"
     with pytest.raises((ProgramFailed, NotDone), match="too much memory"):
-        run(script, sandboxed, seconds=60, limits=Limits(memory_bytes=180_000_000))
+        run(script, sandboxed, seconds=60, bounds=Bounds(memory_bytes=180_000_000))
 
 
 # ── when we are the ones who die ──────────────────────────────────────────────────────────────────────────────────────
