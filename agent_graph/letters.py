@@ -34,9 +34,6 @@ MARKS: Mapping[str, str] = {
 HYPHENS: Mapping[str, str] = dict.fromkeys("‐‑‒–−－⁃", "-")
 """Ordinary in file names and titles, never in a host."""
 
-EAST = frozenset({"LATIN", "CJK", "HIRAGANA", "KATAKANA", "BOPOMOFO", "HANGUL"})
-"""Written together every day."""
-
 WRITTEN = frozenset({
     "ARABIC", "ARMENIAN", "BENGALI", "BOPOMOFO", "CJK", "CYRILLIC", "DEVANAGARI", "ETHIOPIC", "GEORGIAN", "GREEK", "GUJARATI",
     "GURMUKHI", "HANGUL", "HEBREW", "HIRAGANA", "KANNADA", "KATAKANA", "KHMER", "LAO", "LATIN", "MALAYALAM", "MONGOLIAN",

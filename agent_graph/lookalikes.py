@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
-from agent_graph.letters import EAST, HYPHENS, LETTERS, MARKS, WRITTEN, code_point, form_of_ascii, passes_for, script_of, spell
+from agent_graph.letters import HYPHENS, LETTERS, MARKS, WRITTEN, code_point, form_of_ascii, passes_for, script_of, spell
 from agent_graph.visible import clipped, is_seen, unseen, visible
 
 MOST_TOLD = 3
@@ -194,7 +194,7 @@ def _odd_letters(word: str, *, strict: bool, whole: bool) -> list[int]:
     alike = [place for place, each in enumerate(word) if each in LETTERS and (script_of(each) != "LATIN" or (strict or each != "ı"))]
     other_forms = [place for place, each in enumerate(word) if not each.isascii() and each not in LETTERS and form_of_ascii(each)]
     unwritten = [place for place, each in enumerate(word) if (script := script_of(each)) and script not in WRITTEN]
-    mixed = len(scripts) > 1 and not scripts <= EAST
+    mixed = len(scripts) > 1
     passes = whole and "LATIN" not in scripts and all(passes_for(each).isascii() for each in word)
     latin = [place for place in alike if script_of(word[place]) == "LATIN"]
     return sorted({*(alike if mixed or passes else latin), *other_forms, *unwritten, *_other_digits(word)})
@@ -215,7 +215,7 @@ def _of_prose(chunk: str) -> Iterator[Lookalike]:
 def _mixed_up(word: str) -> list[int]:
     """A word of two scripts that is meant to be read as one: every letter of the one passes for one of the other."""
     scripts = {script for each in word if (script := script_of(each))}
-    if "LATIN" not in scripts or scripts <= EAST or len(word) < 4:
+    if "LATIN" not in scripts or len(scripts) < 2 or len(word) < 4:
         return []  # short ones are formulas and units
     foreign = [place for place, each in enumerate(word) if script_of(each) not in (None, "LATIN")]
     latin = [place for place, each in enumerate(word) if script_of(each) == "LATIN"]

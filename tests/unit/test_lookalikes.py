@@ -72,6 +72,8 @@ def test_ordinary_writing_is_left_alone(text: str) -> None:
             "\u043fp\u0438\u0432\u0435\u0442",
             "U+0070 LATIN SMALL LETTER P",
         ),
+        ("pay\U0001043fal.com", "pay\U0001043fal.com", "pay\U0001043fal.com", "DESERET SMALL LETTER"),
+        ("the \U0001043f\U00010437yp", "\U0001043f\U00010437yp", "\U0001043f\U00010437yp", "DESERET SMALL LETTER"),
         ("pay 1\u06600 euros", "1\u06600", "100", "U+0660 ARABIC-INDIC DIGIT ZERO"),
     ],
 )
