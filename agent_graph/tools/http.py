@@ -6,33 +6,27 @@ first address. What comes back is untrusted, and bounded in time and size.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import re
 import ssl
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import httpx
 from pydantic import Field, JsonValue
-from typing_extensions import TypedDict
 
 from agent_graph.errors import InvalidToolError, NotDone
-from agent_graph.redaction import Redaction
 from agent_graph.tools.addresses import networks
-from agent_graph.tools.deadline import seconds_left
-from agent_graph.tools.http_credentials import Credential, HeadersFromEnv, credentials, filled_in, header_name, values_in
-from agent_graph.tools.http_exchange import Answered, Exchange, HttpFailed, Resolve, Sending, look_up, text_of
-from agent_graph.tools.named import redaction_of
-from agent_graph.tools.origins import AddressRefused, Entry, Origin, Target, entries, redirected, target
+from agent_graph.tools.http_calls import Fetched, Web
+from agent_graph.tools.http_credentials import HeadersFromEnv, credentials, header_name
+from agent_graph.tools.http_exchange import Exchange, Resolve, look_up
+from agent_graph.tools.origins import entries
 from agent_graph.tools.tool import Tool, ToolContext, tool
 
 MAX_BYTES = 128 * 1024
 """Of an answer, unpacked; half of what one step's output may hold."""
-MAX_SENT = 1 << 20
 MAX_REDIRECTS = 5
 SECONDS = 20.0
 GRACE_S = 5.0
@@ -42,23 +36,6 @@ READS = ("GET", "HEAD")
 
 REFUSED = (400, 401, 403, 404, 405, 406, 410, 411, 413, 414, 415, 417, 421, 422, 426, 428, 429, 431)
 """Answers to ``http_send`` by which a server says that it did not do it. Not among them: 408 and 409, which may come after it was done."""
-
-_REDIRECTS = (301, 302, 303, 307, 308)
-_KEPT = ("content-type", "content-length", "etag", "last-modified", "location", "retry-after", "link")
-_SAID = 500
-
-
-class Fetched(TypedDict):
-    status: int
-    url: str
-    """What answered, after redirects."""
-    headers: dict[str, str]
-    json: JsonValue
-    """Of an answer that is JSON, and whole."""
-    text: str
-    """Of any other; empty for what is no text."""
-    truncated: bool
-    """There was more than is given here."""
 
 
 def http_tools(
@@ -100,7 +77,7 @@ def http_tools(
     fixed = {header_name(name, each): value for each, value in (headers or {}).items()}
     if not all(re.fullmatch(r"[\x20-\x7e]*", value) for value in fixed.values()):
         raise InvalidToolError(f"tool {name}: the values of headers are ASCII without line breaks")
-    web = _Web(
+    web = Web(
         name=name,
         hosts=listed,
         credentials=credentials(name, headers_from_env or {}, listed),
@@ -154,14 +131,14 @@ def _tls(name: str, ca_file: str | Path | None) -> ssl.SSLContext:
         raise InvalidToolError(f"tool {name}: ca_file {ca_file} cannot be read: {error}") from None
 
 
-def _description(verb: str, web: _Web) -> str:
+def _description(verb: str, web: Web) -> str:
     return f"{verb} a web address at one of: {', '.join(each.text for each in web.hosts)}. Credentials are added where they are needed; give none."
 
 
 Url = Annotated[str, Field(max_length=8_000, description="The whole address: https://host/path?query.")]
 
 
-def _get(web: _Web, methods: Sequence[str]) -> Callable[..., Any]:
+def _get(web: Web, methods: Sequence[str]) -> Callable[..., Any]:
     async def http_get(
         context: ToolContext,
         url: Url,
@@ -174,7 +151,7 @@ def _get(web: _Web, methods: Sequence[str]) -> Callable[..., Any]:
     return http_get
 
 
-def _send(web: _Web, methods: Sequence[str]) -> Callable[..., Any]:
+def _send(web: Web, methods: Sequence[str]) -> Callable[..., Any]:
     async def http_send(
         context: ToolContext,
         url: Url,
@@ -196,147 +173,3 @@ def _send(web: _Web, methods: Sequence[str]) -> Callable[..., Any]:
 
     http_send.__annotations__["method"] = Literal[*methods]
     return http_send
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Web:
-    """What the operator has said, for both tools."""
-
-    name: str
-    hosts: tuple[Entry, ...]
-    credentials: tuple[Credential, ...]
-    headers: Mapping[str, str]
-    environment: Mapping[str, str]
-    exchange: Exchange
-    seconds: float
-    max_redirects: int
-    refused: frozenset[int]
-    key_header: str
-
-    async def get(self, context: ToolContext, method: str, url: str, accept: str) -> Fetched:
-        redaction = redaction_of(f"{self.name}_get", values_in(self.credentials, self.environment), self.environment)
-        asked = self._target(url)
-        sending = Sending()
-        try:
-            async with asyncio.timeout(seconds_left(context.deadline, self.seconds)):
-                at, answered = await self._follow(method, asked, {"Accept": accept}, sending)
-        except TimeoutError:
-            raise HttpFailed(
-                redaction.text(f"{method} {asked}: the answer was not there, whole, in its time ({self.seconds:g} s)")
-            ) from None
-        except (NotDone, HttpFailed) as error:
-            raise type(error)(redaction.text(str(error))) from None
-        if answered.status >= 400:
-            raise HttpFailed(redaction.text(f"{method} {at}: {_answer(answered)}"))
-        return _fetched(at, answered, redaction)
-
-    async def _follow(self, method: str, asked: Target, headers: Mapping[str, str], sending: Sending) -> tuple[Target, Answered]:
-        """Through redirects, each looked at like a first address. Credentials stay with the origin that was asked first."""
-        at, left = asked, self.max_redirects
-        own = filled_in(f"{self.name}_get", self.credentials, asked.origin, self.environment)
-        while True:
-            answered = await self.exchange(method, at, {**self.headers, **headers, **own}, None, sending)
-            location = answered.headers.get("location")
-            if answered.status not in _REDIRECTS or location is None:
-                return at, answered
-            if not left:
-                raise HttpFailed(f"{asked} was redirected more than {self.max_redirects} times, at last to {location[:200]}")
-            try:
-                after = redirected(at, location)
-            except AddressRefused as error:
-                raise NotDone(f"{at} redirects to an address that is refused: {error}") from None
-            if at.origin.scheme == "https" and after.origin.scheme == "http":
-                raise NotDone(f"{at} redirects to {after}, which is not encrypted; that is not followed")
-            self._allowed(after.origin, f"{at} redirects to {after}: ")
-            if after.origin != at.origin:
-                own = {}
-            at, left = after, left - 1
-
-    async def send(self, context: ToolContext, method: str, url: str, body: bytes | None, kind: str | None) -> Fetched:
-        tool_name = f"{self.name}_send"
-        redaction = redaction_of(tool_name, values_in(self.credentials, self.environment), self.environment)
-        if not context.idempotency_key:
-            raise NotDone(f"{tool_name} needs an idempotency key, so that the same thing is not sent twice; the executor gives one")
-        if body is not None and len(body) > MAX_SENT:
-            raise NotDone(f"{tool_name}: {len(body):,} bytes are to be sent, and {MAX_SENT:,} may be; nothing was sent")
-        asked = self._target(url)
-        own = filled_in(tool_name, self.credentials, asked.origin, self.environment)
-        headers = {**self.headers, "Accept": "*/*", self.key_header: context.idempotency_key, **own}
-        if kind is not None:
-            headers["Content-Type"] = kind
-        sending = Sending()
-        what = f"{method} {asked}"
-        try:
-            async with asyncio.timeout(seconds_left(context.deadline, self.seconds)):
-                answered = await self.exchange(method, asked, headers, body, sending)
-        except TimeoutError:
-            if not sending.begun:
-                raise NotDone(redaction.text(f"{what}: it was not connected in its time ({self.seconds:g} s); nothing was sent")) from None
-            raise HttpFailed(
-                redaction.text(f"{what}: sent, and the answer was not there, whole, in its time ({self.seconds:g} s)")
-            ) from None
-        except (NotDone, HttpFailed) as error:
-            raise type(error)(redaction.text(str(error))) from None
-        if answered.status in (307, 308):
-            to = answered.headers.get("location", "")[:200]
-            raise NotDone(
-                redaction.text(f"{what}: answered {answered.status}, it is to be sent to {to!r} instead; that is not done by itself")
-            )
-        if answered.status in self.refused:
-            raise NotDone(redaction.text(f"{what}: refused, {_answer(answered)}"))
-        if answered.status >= 400:
-            raise HttpFailed(redaction.text(f"{what}: {_answer(answered)}"))
-        return _fetched(asked, answered, redaction)
-
-    def _target(self, url: str) -> Target:
-        try:
-            found = target(url)
-        except AddressRefused as error:
-            raise NotDone(f"{error}; nothing was sent") from None
-        self._allowed(found.origin, "")
-        return found
-
-    def _allowed(self, origin: Origin, why: str) -> None:
-        if not any(each.covers(origin) for each in self.hosts):
-            listed = ", ".join(each.text for each in self.hosts)
-            raise NotDone(f"{why}{origin} is not among the hosts that may be asked ({listed}; https unless said); nothing was sent to it")
-
-
-def _answer(answered: Answered) -> str:
-    said = (text_of(answered) or "").strip()
-    return f"answered {answered.status}" + (f": {said[:_SAID]}{'…' if len(said) > _SAID else ''}" if said else "")
-
-
-def _fetched(at: Target, answered: Answered, redaction: Redaction) -> Fetched:
-    """As it is given back: without what is ours alone, JSON where it is JSON."""
-    text = redaction.text(text_of(answered) or "")
-    parsed: JsonValue = None
-    if "json" in answered.headers.get("content-type", "").lower() and not answered.truncated:
-        try:
-            parsed = _clean(json.loads(text, parse_constant=_no_number), redaction)
-            text = ""
-        except (ValueError, RecursionError):
-            parsed = None
-    return {
-        "status": answered.status,
-        "url": redaction.text(str(at)),
-        "headers": {each: redaction.text(answered.headers[each])[:2_000] for each in _KEPT if each in answered.headers},
-        "json": parsed,
-        "text": text,
-        "truncated": answered.truncated,
-    }
-
-
-def _no_number(said: str) -> Any:
-    raise ValueError(f"{said} is no JSON")
-
-
-def _clean(value: Any, redaction: Redaction) -> Any:
-    """Once more, for a secret that the server had written with escapes of its own."""
-    if isinstance(value, str):
-        return redaction.text(value)
-    if isinstance(value, list):
-        return [_clean(each, redaction) for each in value]
-    if isinstance(value, dict):
-        return {redaction.text(key): _clean(each, redaction) for key, each in value.items()}
-    return value
