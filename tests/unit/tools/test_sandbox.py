@@ -155,7 +155,7 @@ def test_it_has_no_capability_and_no_way_to_one() -> None:
 def test_it_can_make_no_namespace_of_its_own() -> None:
     if not getattr(HERE, "no_namespaces", False):
         pytest.skip("this bubblewrap is older than 0.8")
-    assert "root now" not in said("unshare --user --map-root-user echo root now")
+    assert "root now" not in said("unshare --user echo root now")
     assert "root now" not in said("unshare --mount echo root now")
 
 
