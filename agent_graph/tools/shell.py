@@ -110,7 +110,7 @@ def shell_tool(
         if finished.code is None or (ok_codes is not None and finished.code not in ok_codes):
             raise failure(f"{argv[0]} {finished.how}", stderr.strip() or stdout.strip(), confinement)
         notes = [] if ok_codes is not None and finished.code == 0 else [f"{argv[0]} {finished.how}"]
-        notes += [f"it left {finished.left} processes behind, which were ended"] if finished.left else []
+        notes += [f"processes that it left behind and that were ended: {finished.left}"] if finished.left else []
         return {"exit_code": finished.code, "stdout": stdout, "stderr": stderr, "left_out": missing + more, "notes": notes}
 
     return tool(

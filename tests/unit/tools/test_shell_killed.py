@@ -85,7 +85,9 @@ def test_a_daemon_that_holds_the_output_open_does_not_hold_the_call(sandboxed: A
 
 
 def test_without_a_sandbox_it_is_said_that_something_was_left_behind(number: str) -> None:
-    assert run(f"sleep {number} & sleep 0.1", sandboxed=False, seconds=10)["notes"] == ["it left 1 processes behind, which were ended"]
+    assert run(f"sleep {number} & sleep 0.1", sandboxed=False, seconds=10)["notes"] == [
+        "processes that it left behind and that were ended: 1"
+    ]
 
 
 @BOTH
