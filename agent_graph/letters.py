@@ -62,7 +62,7 @@ def passes_for(character: str) -> str:
         return known or character
     plain = unicodedata.normalize("NFKC", character)
     if plain.isdecimal():
-        return str(unicodedata.decimal(plain))
+        return "".join(str(unicodedata.decimal(each)) for each in plain)
     return plain if plain.isascii() else LETTERS.get(plain, character)
 
 

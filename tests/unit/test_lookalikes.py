@@ -175,6 +175,12 @@ def test_a_refused_name_is_told_by_its_code_points() -> None:
 LATIN = st.text("abcdefghijklmnopqrstuvwxyz", min_size=2, max_size=12)
 
 
+def test_whichever_character_there_is_it_is_looked_at() -> None:
+    for code in (*range(0x80, 0xD800), *range(0xE000, 0x20000)):
+        lookalikes(f"ab{chr(code)}cd@example.org", name=True)
+        resembles(f"ab{chr(code)}", ["ab"])
+
+
 @given(LATIN, st.data())
 def test_whichever_letter_of_a_host_is_exchanged_it_is_told(label: str, data: st.DataObject) -> None:
     places = [place for place, letter in enumerate(label) if letter in LETTERS.values()]
