@@ -124,7 +124,7 @@ def test_a_run_that_waits_is_a_note(here: Cli) -> None:
 
 def test_a_request_that_has_expired_needs_attention(here: Cli) -> None:
     wait(here)
-    change(here, "UPDATE approvals SET expires = 1")
+    change(here, "UPDATE approvals SET expires = 1, request = json_set(request, '$.expires', 1)")
     found = doctor(here, 1)
     assert found.keys() == {"request_expired", "run_interrupted"}
     assert f"resume {RUN}" in found["request_expired"]["command"]
