@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from agent_graph.policy.rules import ApproverRule, FlowRule, Match, OrderRule, Policy, Principal, Rule, Time
     from agent_graph.ports import Answer, GiveUp, Planner, PlanningContext, Question, ReplanningContext
     from agent_graph.state import Run
+    from agent_graph.tools.mcp import MCPServers
     from agent_graph.tools.tool import Tool, ToolContext, tool
     from agent_graph.verdicts import (
         Absent,
@@ -42,6 +43,7 @@ _HOMES = {
     "agent_graph.policy.rules": ("ApproverRule", "FlowRule", "Match", "OrderRule", "Policy", "Principal", "Rule", "Time"),
     "agent_graph.ports": ("Answer", "GiveUp", "Planner", "PlanningContext", "Question", "ReplanningContext"),
     "agent_graph.state": ("Run",),
+    "agent_graph.tools.mcp": ("MCPServers",),
     "agent_graph.tools.tool": ("Tool", "ToolContext", "tool"),
     "agent_graph.verdicts": (
         "Absent",
@@ -80,6 +82,7 @@ __all__ = [
     "Issue",
     "Landed",
     "Limits",
+    "MCPServers",
     "Match",
     "NotAnApprover",
     "NotDone",

@@ -410,7 +410,9 @@ class Param(Model):
         return self.default is None and not self.optional
 
     def json_schema(self) -> dict[str, Any]:
-        schema: dict[str, Any] = self.model_dump(mode="json", exclude={"optional", "default", "untrusted", "sensitive"}, exclude_none=True, exclude_defaults=True)
+        schema: dict[str, Any] = self.model_dump(
+            mode="json", exclude={"optional", "default", "untrusted", "sensitive"}, exclude_none=True, exclude_defaults=True
+        )
         schema["type"] = [self.type, "null"] if self.optional else self.type
         if self.optional and self.enum is not None:
             schema["enum"] = [*schema["enum"], None]

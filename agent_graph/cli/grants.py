@@ -12,7 +12,7 @@ from agent_graph.checkpoints.store import SqliteStore
 from agent_graph.cli import inputs
 from agent_graph.cli.drive import login_name
 from agent_graph.cli.exits import SUCCEEDED
-from agent_graph.cli.options import AsJson, By, PolicyPath, StorePath, Tools
+from agent_graph.cli.options import AsJson, By, McpPath, PolicyPath, StorePath, Tools
 from agent_graph.cli.output import Out
 from agent_graph.cli.purge import seconds_of
 from agent_graph.cli.recipe import load_policy, load_registry, recipe_here
@@ -62,6 +62,7 @@ def add(
     reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; it is kept.")] = "",
     by: By = None,
     tools: Tools = [],  # noqa: B006
+    mcp: McpPath = None,
     policy: PolicyPath = None,
     store: StorePath = str(DEFAULT_PATH),
     as_json: AsJson = False,
@@ -72,7 +73,7 @@ def add(
       agent-graph grants add post_note --tools ops.py --when 'call.args.channel == "#ops"' --for 7d
     """  # noqa: D301
     out = Out.of(context, as_json=as_json)
-    recipe = recipe_here(tools, policy).model_copy(update={"bundled": not tools})
+    recipe = recipe_here(tools, policy, mcp=mcp).model_copy(update={"bundled": not (tools or mcp)})
     registry, now = load_registry(recipe), time.time()
     values = inputs.read_args(args) if args is not None else None
     ends = now + seconds_of(until, "--for")

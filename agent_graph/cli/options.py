@@ -16,6 +16,7 @@ Tools = Annotated[
     typer.Option("--tools", metavar="MODULE[:NAME]", help="Tools: an import name or a FILE.py; NAME is a tool, a list or a function."),
 ]
 PolicyPath = Annotated[str | None, typer.Option("--policy", metavar="FILE", help="The policy, as YAML, TOML or JSON.")]
+McpPath = Annotated[str | None, typer.Option("--mcp", metavar="FILE", help="MCP servers whose tools are given too, as YAML or JSON.")]
 LimitsPath = Annotated[str | None, typer.Option("--limits", metavar="FILE", help="What the run may use at most, as YAML, TOML or JSON.")]
 PrincipalName = Annotated[
     str | None, typer.Option("--principal", metavar="NAME", help="For whom the run acts; the policy says what they may.")

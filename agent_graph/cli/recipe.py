@@ -6,10 +6,11 @@ nothing, and the effect would be done twice.
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
@@ -22,6 +23,9 @@ from agent_graph.policy.limits import Limits
 from agent_graph.policy.rules import Policy
 from agent_graph.records import RunRecord
 from agent_graph.tools.registry import ToolRegistry, load_tools
+
+if TYPE_CHECKING:
+    from agent_graph.tools.mcp import MCPServers
 
 KEY = "cli"
 DESK = "AGENT_GRAPH_DESK"
@@ -39,6 +43,8 @@ class Recipe(Model):
     """The ticket desk of the bundled tools, where it was named."""
     policy: str | None = None
     limits: str | None = None
+    mcp: str | None = None
+    """The file that names MCP servers."""
     planner: str | None = None
     """The path of a blueprint, the name of a bundled one, or the spec of a model."""
     plan: str | None = None
@@ -53,7 +59,7 @@ def absolute(spec: str) -> str:
     return f"{Path(source).absolute()}{colon}{name}" if source.endswith(".py") else spec
 
 
-def recipe_here(tools: list[str], policy: str | None, limits: str | None = None) -> Recipe:
+def recipe_here(tools: list[str], policy: str | None, limits: str | None = None, mcp: str | None = None) -> Recipe:
     """For a run that starts in this folder."""
     desk = os.environ.get(DESK)
     return Recipe(
@@ -62,6 +68,7 @@ def recipe_here(tools: list[str], policy: str | None, limits: str | None = None)
         desk=str(Path(desk).absolute()) if desk else None,
         policy=str(Path(policy).absolute()) if policy else None,
         limits=str(Path(limits).absolute()) if limits else None,
+        mcp=str(Path(mcp).absolute()) if mcp else None,
     )
 
 
@@ -99,10 +106,25 @@ def enter(recipe: Recipe, run_id: str) -> None:
 def load_registry(recipe: Recipe) -> ToolRegistry:
     """Raises UsageError for a module that does not import, InvalidToolError for tools that cannot work."""
     own = [thing for spec in recipe.tools for thing in load_tools(spec)]
+    if recipe.mcp is not None:
+        own += servers(recipe.mcp).tools
     registry = ToolRegistry(own)
     if not recipe.bundled:
         return registry
     return ToolRegistry([*registry.values(), *(one for one in examples.tools() if one.name not in registry)])
+
+
+@functools.cache
+def servers(path: str) -> MCPServers:
+    """Of one file, once in this process, at whose end they end too. Raises UsageError when the extra is not installed."""
+    from agent_graph.tools.mcp import MCPServers
+
+    return MCPServers.load(path)
+
+
+def load_secrets(recipe: Recipe) -> dict[str, str]:
+    """What MCP servers are sent as headers; kept out of whatever is written down."""
+    return {} if recipe.mcp is None else servers(recipe.mcp).secrets
 
 
 def names_bundled_tools(plan_tools: set[str]) -> bool:

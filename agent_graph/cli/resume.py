@@ -15,7 +15,7 @@ from agent_graph.cli import inputs
 from agent_graph.cli.card import show_card
 from agent_graph.cli.drive import Driver, login_name
 from agent_graph.cli.exits import PAUSED
-from agent_graph.cli.options import AsJson, By, LimitsPath, PolicyPath, RunArgument, StorePath, Tools
+from agent_graph.cli.options import AsJson, By, LimitsPath, McpPath, PolicyPath, RunArgument, StorePath, Tools
 from agent_graph.cli.outcome import report_outcome
 from agent_graph.cli.output import Out
 from agent_graph.cli.recipe import (
@@ -26,6 +26,7 @@ from agent_graph.cli.recipe import (
     load_limits,
     load_policy,
     load_registry,
+    load_secrets,
     names_bundled_tools,
     recipe_here,
     recipe_of,
@@ -64,6 +65,7 @@ def resume(
     ] = False,
     by: By = None,
     tools: Tools = [],  # noqa: B006
+    mcp: McpPath = None,
     policy: PolicyPath = None,
     limits: LimitsPath = None,
     cwd: Annotated[str | None, typer.Option("--cwd", metavar="DIR", help="The run's folder, if it was moved since the start.")] = None,
@@ -73,7 +75,7 @@ def resume(
     """Go on with a run: with a decision about what waits, or after its process died.
 
     Without a decision, what waits is shown and, on a terminal, asked. The run goes on in the folder and with the tools that it was
-    started with; --tools, --policy and --limits replace them. A decision is on disk before the run goes on.
+    started with; --tools, --mcp, --policy and --limits replace them. A decision is on disk before the run goes on.
 
     \b
       agent-graph resume 3f2a                       what waits, or go on after a crash
@@ -89,7 +91,7 @@ def resume(
     Exit codes are those of run.
     """  # noqa: D301
     out = Out.of(context, as_json=as_json)
-    here = recipe_here(tools, policy, limits)
+    here = recipe_here(tools, policy, limits, mcp)
     with SqliteStore(Path(store).absolute(), must_exist=True) as opened:
         found = opened.runs.find(run)
         end_if_asked(opened, SystemClock(), found)  # the driver that was to end it died
@@ -116,7 +118,9 @@ def resume(
 
         from agent_graph.agent import AgentGraph
 
-        agent = AgentGraph(registry, planner=planner_of(recipe, shown, record), policy=rules, limits=bounds, store=opened)
+        agent = AgentGraph(
+            registry, planner=planner_of(recipe, shown, record), policy=rules, limits=bounds, store=opened, secrets=load_secrets(recipe)
+        )
         driver = Driver(out, agent, record.id, store, by or login_name())
         if only_looks:
             return driver.to_the_end(None, only=asked.id if request and asked else None)
@@ -217,6 +221,8 @@ def remembered(record: RunRecord, plan: Plan | None, here: Recipe, cwd: str | No
         changed["policy"] = here.policy
     if here.limits is not None:
         changed["limits"] = here.limits
+    if here.mcp is not None:
+        changed["mcp"] = here.mcp
     if cwd is not None:
         changed["cwd"] = str(Path(cwd).absolute())
     return kept.model_copy(update=changed)

@@ -15,10 +15,10 @@ from agent_graph.checkpoints.store import SqliteStore
 from agent_graph.cli import inputs
 from agent_graph.cli.drive import Driver, login_name
 from agent_graph.cli.exits import SUCCEEDED
-from agent_graph.cli.options import AsJson, By, LimitsPath, Params, PolicyPath, PrincipalName, StorePath, Tools
+from agent_graph.cli.options import AsJson, By, LimitsPath, McpPath, Params, PolicyPath, PrincipalName, StorePath, Tools
 from agent_graph.cli.output import Out
 from agent_graph.cli.program import command
-from agent_graph.cli.recipe import Recipe, load_limits, load_policy, load_registry, names_bundled_tools, recipe_here
+from agent_graph.cli.recipe import Recipe, load_limits, load_policy, load_registry, load_secrets, names_bundled_tools, recipe_here
 from agent_graph.documents import read_document
 from agent_graph.errors import InvalidPlan, UnknownRun, UsageError
 from agent_graph.identity import RunId, new_id
@@ -60,6 +60,7 @@ def run(
     principal: PrincipalName = None,
     store: StorePath = str(DEFAULT_PATH),
     tools: Tools = [],  # noqa: B006
+    mcp: McpPath = None,
     run_id: Annotated[str | None, typer.Option("--id", metavar="UUID", help="The id of the new run.")] = None,
     by: By = None,
     as_json: AsJson = False,
@@ -85,7 +86,7 @@ def run(
         return list_blueprints(out)
     new = RunId(inputs.check_run_id(run_id) if run_id is not None else new_id())
     wanted = read_wanted(what, plan, planner, param)
-    recipe = with_tools(recipe_here(tools, policy, limits), wanted)
+    recipe = with_tools(recipe_here(tools, policy, limits, mcp), wanted)
     registry, rules, bounds = load_registry(recipe), load_policy(recipe), load_limits(recipe)
     if wanted.source is not None:
         check(wanted, wanted.source, Rules(tools=registry.specs, policy=rules, limits=bounds), principal)
@@ -93,7 +94,9 @@ def run(
     from agent_graph.agent import AgentGraph
 
     planner_or_none = wanted.named if wanted.source is None else wanted.source if isinstance(wanted.source, Blueprint) else None
-    with AgentGraph(registry, planner=planner_or_none, policy=rules, limits=bounds, store=SqliteStore(store)) as agent:
+    with AgentGraph(
+        registry, planner=planner_or_none, policy=rules, limits=bounds, store=SqliteStore(store), secrets=load_secrets(recipe)
+    ) as agent:
         refuse_taken(agent.store, new)
         own_plan = wanted.source if isinstance(wanted.source, Plan) else None
         out.about(new, store)
@@ -139,7 +142,7 @@ def check(wanted: Wanted, source: Plan | Blueprint, rules: Rules, principal: str
 def with_tools(recipe: Recipe, wanted: Wanted) -> Recipe:
     """The bundled tools come with a bundled blueprint, and where no others were given and these are named."""
     if wanted.source is None:
-        return recipe.model_copy(update={"bundled": not recipe.tools, "planner": wanted.named})
+        return recipe.model_copy(update={"bundled": not (recipe.tools or recipe.mcp), "planner": wanted.named})
     is_file = Path(wanted.named).is_file()
     used = {step.tool for step in wanted.source.steps if step.tool}
     bundled = not is_file or (not recipe.tools and names_bundled_tools(used))

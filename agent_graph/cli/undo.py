@@ -10,7 +10,7 @@ import typer
 from agent_graph.checkpoints.place import DEFAULT_PATH
 from agent_graph.checkpoints.store import SqliteStore
 from agent_graph.cli.drive import Driver, login_name
-from agent_graph.cli.options import AsJson, By, PolicyPath, RunArgument, StorePath, Tools
+from agent_graph.cli.options import AsJson, By, McpPath, PolicyPath, RunArgument, StorePath, Tools
 from agent_graph.cli.output import Out
 from agent_graph.cli.recipe import enter, load_policy, load_registry, recipe_here
 from agent_graph.cli.resume import remembered
@@ -24,6 +24,7 @@ def undo(
     run: RunArgument,
     by: By = None,
     tools: Tools = [],  # noqa: B006
+    mcp: McpPath = None,
     policy: PolicyPath = None,
     cwd: Annotated[str | None, typer.Option("--cwd", metavar="DIR", help="The run's folder, if it was moved since the start.")] = None,
     store: StorePath = str(DEFAULT_PATH),
@@ -36,7 +37,7 @@ def undo(
     Exit codes are those of run.
     """
     out = Out.of(context, as_json=as_json)
-    here = recipe_here(tools, policy)
+    here = recipe_here(tools, policy, mcp=mcp)
     with SqliteStore(Path(store).absolute(), must_exist=True) as opened:
         record = opened.runs.get(opened.runs.find(run))
         plan = undo_plan(opened, record.id)

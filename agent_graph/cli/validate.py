@@ -12,7 +12,7 @@ from agent_graph.checkpoints.place import DEFAULT_PATH
 from agent_graph.checkpoints.store import SqliteStore
 from agent_graph.cli import inputs
 from agent_graph.cli.exits import SUCCEEDED, USAGE
-from agent_graph.cli.options import AsJson, LimitsPath, Params, PolicyPath, PrincipalName, StorePath, Tools
+from agent_graph.cli.options import AsJson, LimitsPath, McpPath, Params, PolicyPath, PrincipalName, StorePath, Tools
 from agent_graph.cli.output import Out
 from agent_graph.cli.recipe import load_limits, load_policy, load_registry, recipe_here
 from agent_graph.cli.run import Wanted, with_tools
@@ -30,6 +30,7 @@ def validate(
     what: Annotated[str, typer.Argument(metavar="PLAN|BLUEPRINT", help="A file, or a bundled blueprint.")],
     param: Params = [],  # noqa: B006
     tools: Tools = [],  # noqa: B006
+    mcp: McpPath = None,
     policy: PolicyPath = None,
     limits: LimitsPath = None,
     principal: PrincipalName = None,
@@ -58,7 +59,7 @@ def validate(
     else:
         params = inputs.plan_params(param)
     plan = inputs.acting_for(inputs.plan_of(source, params), principal)
-    recipe = with_tools(recipe_here(tools, policy, limits), Wanted(source=source, named=what, goal=None, params={}))
+    recipe = with_tools(recipe_here(tools, policy, limits, mcp), Wanted(source=source, named=what, goal=None, params={}))
     rules = Rules(tools=load_registry(recipe).specs, policy=load_policy(recipe), limits=load_limits(recipe))
     report = compile_plan(plan, rules, RunId("preview"), SoFar(now=time.time())) if run is None else as_next(plan, run, store, rules)
     issues = [issue for issue in report.issues if not _only_open(issue, open_params)]

@@ -26,6 +26,7 @@ from agent_graph.execution.results import Results
 from agent_graph.identity import StepId, digest, effect_key
 from agent_graph.plan import Step
 from agent_graph.policy.expressions import ExpressionError, evaluate, steps_read
+from agent_graph.policy.lineage import FIRST
 from agent_graph.policy.permission import Permission
 from agent_graph.policy.schemas import mismatches
 from agent_graph.records import Effect, Intent
@@ -172,7 +173,8 @@ class Pipeline:
         now = self.run.clock.now()
         key = effect_key(self.run.run_id, StepId(step.id), "ask", {"ask": step.ask})
         if answered is None or answered.decision is None:
-            return Waits(request(self.run, step, "question", bound, "the plan asks", question=step.ask))
+            read = self.run.lineage.get(step.id, FIRST).read
+            return Waits(request(self.run, step, "question", bound, "the plan asks", question=step.ask, sources=read))
         if answered.decision.type != "respond":
             why = getattr(answered.decision, "reason", "") or "nobody answered"
             return self.judging.blocked(step, "not_answered", why)

@@ -49,7 +49,7 @@ def plan(state: State, visit: Visit) -> Update:
             keep(visit, made)
             taken["messages"] = [plan_message(visit.run_id, made)]
         case Question():
-            put_question(visit, came)
+            put_question(visit, came, tuple(params_read(visit.record.goal)) if reads_values(visit.planner) else ())
         case Answer(text):
             keep(visit, Plan(goal=visit.record.goal, answer=text, created_by=visit.planner.name, reason="no plan is needed"))
         case _:
@@ -122,8 +122,8 @@ def outline(steps: tuple[Step, ...]) -> list[dict[str, object]]:
     ]
 
 
-def put_question(visit: Visit, question: Question) -> None:
-    """The planner's question, bounded, for ``approve`` to ask."""
+def put_question(visit: Visit, question: Question, read: tuple[Source, ...] = ()) -> None:
+    """The planner's question, bounded, for ``approve`` to ask; with what its planner had ``read``, whose words it may be."""
     store = visit.deps.store
     asked = store.approvals.questions(visit.run_id)
     if asked >= visit.deps.rules.limits.max_questions:
@@ -142,6 +142,7 @@ def put_question(visit: Visit, question: Question) -> None:
             plan_version=visit.record.plan_version,
             question=question.text,
             choices=question.choices,
+            sources=read,
         ),
         visit.trace,
     )

@@ -56,7 +56,7 @@ def replan(state: State, visit: Visit) -> Update:
         case Plan():
             return {"messages": [plan_message(visit.run_id, keep(visit, came, read))]}
         case Question():
-            put_question(visit, came)
+            put_question(visit, came, read)
         case GiveUp(reason):
             visit.blame("gave_up", f"{visit.planner.name} sees no way on: {reason}")
         case _:

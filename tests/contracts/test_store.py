@@ -569,7 +569,9 @@ def test_an_outcome_is_not_there_for_another_run(store: Store, lease: Lease) -> 
 
 
 def test_a_request_comes_back_as_it_was_asked(store: Store, lease: Lease) -> None:
-    request = asked(expires=2e9, recovery="keyed", idempotency_key="k", calls=[call()], choices=("a", "b"), question="which?")
+    plain = asked()
+    key = effect_key(RUN, StepId(plain.step_id or ""), plain.tool or "", dict(plain.args or {}))
+    request = asked(expires=2e9, recovery="keyed", idempotency_key=key, calls=[call()], choices=("a", "b"), question="which?")
     assert store.approvals.ask(lease, request) == request
     assert store.approvals.open(RUN) == [request]
     record = store.approvals.get(request.id)

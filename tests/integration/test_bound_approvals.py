@@ -79,12 +79,14 @@ def grant(
     spec = agent.tools.specs[tool or shown.tool]
     bound = call_digest(RunId(run or of.id), StepId(step or shown.step_id), spec.name, spec.digest, args or shown.args)
 
+    made = new_id()  # the row says the same in each of its places: else it would be refused for that
+
     def work(connection: Any) -> None:
         connection.execute(
             """INSERT INTO approvals (id, run_id, kind, digest, step_id, plan_version, request, verdict, decision, asked, decided, handled)
-               SELECT ?, run_id, kind, ?, step_id, plan_version, request, 'approve', '{"type": "approve"}', asked, asked, asked
+               SELECT ?, run_id, kind, ?, step_id, plan_version, json_set(request, '$.id', ?, '$.digest', ?), 'approve', '{"type": "approve"}', asked, asked, asked
                FROM approvals WHERE id = ?""",
-            (new_id(), bound, shown.id),
+            (made, bound, made, bound, shown.id),
         )
         connection.execute("UPDATE approvals SET closed = 1 WHERE id = ?", (shown.id,))
 

@@ -76,6 +76,7 @@ def test_the_public_names_change_only_on_purpose() -> None:
         "Issue",
         "Landed",
         "Limits",
+        "MCPServers",
         "Match",
         "NotAnApprover",
         "NotDone",
