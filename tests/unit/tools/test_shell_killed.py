@@ -99,6 +99,13 @@ def test_a_parent_that_is_told_to_end_does_not(sandboxed: Any, number: str) -> N
 
 
 @BOTH
+def test_a_program_that_kills_its_whole_group_kills_itself_only(sandboxed: Any, number: str) -> None:
+    with pytest.raises((ProgramFailed, NotDone), match="SIGKILL"):
+        run(f"setsid sleep {number} & sleep 0.2; kill -9 0", sandboxed, seconds=20)
+    assert alive(number) == []
+
+
+@BOTH
 def test_an_output_that_nobody_could_read_to_the_end_is_ended_too(sandboxed: Any) -> None:
     with pytest.raises((ProgramFailed, NotDone), match="its time was over"):
         run("yes", sandboxed)
