@@ -14,6 +14,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from agent_graph.errors import InvalidDocument
+from agent_graph.visible import abridged
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -196,12 +197,8 @@ def describe(error: Any) -> str:
             return str(error["ctx"]["error"])
         case _:
             given = error.get("input")
-            shown = "" if isinstance(given, dict | list) else f" (found {_shortened(repr(given))})"
+            shown = "" if isinstance(given, dict | list) else f" (found {abridged(repr(given), 200)})"
             return f"{error['msg']}{shown}"
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= 200 else f"{text[:200]}…"
 
 
 def _kind(value: Any) -> str:

@@ -32,12 +32,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from agent_graph.visible import visible_lines
+
 if TYPE_CHECKING:
     from agent_graph.verdicts import Issue
 
 
 class AgentGraphError(RuntimeError):
     """The root of all errors of this package. A ``RuntimeError``, since LangGraph's server passes on the messages of built-in errors only."""
+
+    def __str__(self) -> str:
+        """A message may name what came from outside: a traceback on a terminal must not obey it."""
+        return "\n".join(visible_lines(super().__str__()))
 
 
 class UsageError(AgentGraphError):

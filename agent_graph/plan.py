@@ -10,12 +10,14 @@ import inspect
 import itertools
 import re
 import textwrap
+import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -51,6 +53,9 @@ Mode = Literal["inline", "single_shot", "iterative", "auto"]
 
 Identifier = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")]
 """Letters, digits and underscores, so that it reads the same in a reference, a criterion and a drawing."""
+
+ToolName = Annotated[str, AfterValidator(lambda name: name if name.isascii() else unicodedata.normalize("NFC", name))]
+"""Compared exactly, in the one spelling of what looks the same that Unicode calls NFC."""
 
 OnFailure = Annotated[str, StringConstraints(pattern=r"^(replan|continue|ask|fail|step:[A-Za-z_][A-Za-z0-9_]{0,63})$")]
 
@@ -227,7 +232,7 @@ class Step(Model):
 
     id: Identifier
     description: str = ""
-    tool: str | None = None
+    tool: ToolName | None = None
     """Name of a registered tool that is called with ``args``."""
     model: str | None = None
     """A prompt for one call of the executor's model."""
@@ -243,7 +248,7 @@ class Step(Model):
     """CEL; false means that the step is skipped."""
     depends_on: tuple[Identifier, ...] = ()
     """Steps that must have ended first; a reference adds its step by itself."""
-    allowed_tools: tuple[str, ...] = ()
+    allowed_tools: tuple[ToolName, ...] = ()
     """When given, the step may call no other tool."""
     inputs: tuple[str, ...] = ()
     """What the step works on, named for people."""

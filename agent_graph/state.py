@@ -9,6 +9,7 @@ from pydantic import JsonValue, ValidatorFunctionWrapHandler, WrapSerializer, Wr
 from typing_extensions import TypedDict  # typing.TypedDict leaves Studio's schemas empty on Python 3.11
 
 from agent_graph.display import run_html
+from agent_graph.lookalikes import told
 from agent_graph.plan import Goal, Model, Plan, Risk
 from agent_graph.verdicts import Diagnosis, LandedEffect, Observation, OpenEffect, Request, StepResult
 
@@ -113,7 +114,7 @@ class Run(Model):
             parts.append(f"{len(self.requests)} waiting for a person")
         if self.error is not None:
             parts.append(self.error.message)
-        return ", ".join(parts)
+        return told(", ".join(parts))
 
     def __repr__(self) -> str:
         return f"<{self}>"

@@ -9,7 +9,9 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, JsonValue, SkipValidation, model_validator
 
 from agent_graph.identity import Digest, check_writable
+from agent_graph.lookalikes import told
 from agent_graph.plan import Model, Plan, Recovery, Risk
+from agent_graph.visible import abridged, visible
 
 # ── policy ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -183,7 +185,7 @@ class Source(Model):
 
     def __str__(self) -> str:
         said = f": {self.excerpt!r}" if self.excerpt else ""
-        return f"{self.label}: {self.path}{said}"
+        return visible(f"{self.label}: {self.path}{said}")
 
 
 class StepResult(Model):
@@ -302,15 +304,12 @@ class Request(Model):
 
     def __str__(self) -> str:
         when = datetime.fromtimestamp(self.asked).astimezone().isoformat(timespec="seconds")
-        call = ", ".join(f"{name}={_short(value)}" for name, value in (self.args or {}).items())
+        call = ", ".join(f"{name}={abridged(repr(value), 120)}" for name, value in (self.args or {}).items())
         what = self.question if self.kind == "question" else f"{self.tool}({call})" if self.tool else f"plan version {self.plan_version}"
-        return f"{self.kind} {self.id} asked {when}: {what} — {self.reason} [digest {self.digest[:12]}]"
+        return told(f"{self.kind} {self.id} asked {when}: {what} — {self.reason} [digest {self.digest[:12]}]")
 
-
-def _short(value: Any, most: int = 120) -> str:
-    """A value on one line; what is left out is said, and ``Request.args`` has all of it."""
-    text = repr(value)
-    return text if len(text) <= most else f"{text[:most]}… ({len(text) - most} more characters)"
+    def __repr__(self) -> str:
+        return f"<{self}>"
 
 
 class _Decision(Model):

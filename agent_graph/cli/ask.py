@@ -23,11 +23,13 @@ class Later(Exception):
 @dataclass(frozen=True, slots=True)
 class Asker:
     out: Out
+    store: str | None = None
+    """As the person named it."""
 
     def ask(self, run: Run, request: Request, problem: str | None = None) -> Decision:
         """Show the card and ask until there is a decision. Raises Later when the person leaves."""
         if problem is None:
-            show_card(self.out, run, request, more=len(run.requests) - 1)
+            show_card(self.out, run, request, more=len(run.requests) - 1, store=self.store)
         else:
             self.wrong(problem)
         try:

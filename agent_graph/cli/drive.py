@@ -63,7 +63,7 @@ class Driver:
         """Ask until the decision is on record. None when it was decided elsewhere in the meantime. Raises Later."""
         problem: str | None = None
         while True:
-            decision = Asker(self.out).ask(run, request, problem)
+            decision = Asker(self.out, self.store).ask(run, request, problem)
             try:
                 return self.agent.stream_resume(run.id, {request.id: cast("Any", decision)}, by=self.by)
             except InvalidDecision as error:

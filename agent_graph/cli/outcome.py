@@ -113,7 +113,7 @@ def say_landed(out: Out, run: Run, store: str) -> None:
 def say_waiting(out: Out, run: Run, store: str, *, cards: bool = True) -> None:
     if cards:
         for index, request in enumerate(run.requests):
-            show_card(out, run, request, more=len(run.requests) - 1 - index)
+            show_card(out, run, request, more=len(run.requests) - 1 - index, store=store)
         out.say()
     out.say(f"run {run.id} waits for a person; it goes on from any process:", STYLES["paused"])
     for line in how_to_answer(run, store):

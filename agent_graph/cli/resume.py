@@ -200,7 +200,7 @@ def _choice(request: Request, answer: str) -> str:
 def waiting(out: Out, run: Run, only: Request | None, store: str) -> int:
     """Nobody is there to be asked: say what waits and how it is answered."""
     if only is not None and not out.json:
-        show_card(out, run, only, more=len(run.requests) - 1)
+        show_card(out, run, only, more=len(run.requests) - 1, store=store)
         report_outcome(out, run, store, cards=False)
         return PAUSED
     return report_outcome(out, run, store)

@@ -113,8 +113,9 @@ def describe(error: BaseException, redaction: Redaction) -> str:
 def words(text: Any, redaction: Redaction) -> str:
     """A tool's own words, bounded and without secrets. One that the bound would cut in two is found before it is cut."""
     try:
-        said = str(text)[: MOST_WORDS + OVERLAP].encode("utf-8", "replace").decode()
+        whole = str(text)
+        said = whole[: MOST_WORDS + OVERLAP].encode("utf-8", "replace").decode()
     except BaseException:
         return "(its message cannot be read)"
     shown = redaction.text(said)
-    return shown if len(shown) <= MOST_WORDS else shown[: MOST_WORDS - 1] + "…"
+    return shown if len(shown) <= MOST_WORDS else f"{shown[:MOST_WORDS]} … ({len(whole) - MOST_WORDS:,} more characters)"

@@ -145,10 +145,10 @@ class Results:
             return output
 
     def label(self, step_id: str) -> Label:
-        """Of what stands for the step: its own output, or its fallback's where it failed."""
+        """Of what stands for the step: its own output, or its fallback's where it failed and that has ended."""
         if self.status(step_id) in ("failed", "blocked"):
             fallback = self.plan.by_id[step_id].fallback
-            if fallback is not None:
+            if fallback is not None and self.ended(fallback):
                 return self.label(fallback)
         standing = self._standings.get(step_id)
         return OUTSIDE if standing is None else _LABELS[standing.label]

@@ -9,6 +9,7 @@ A step that cannot go on for want of a person returns what it asks; nothing here
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import cast
 
 from agent_graph.errors import NotDone
@@ -85,7 +86,14 @@ class Pipeline:
             settled = self.recovery.recover(step, begun)
         if isinstance(settled, NothingHappened):
             settled = self.prepare(step, begun)
-        return self.carry_on(settled, None) if isinstance(settled, Prepared) else settled
+        return self.carry_on(settled, None) if isinstance(settled, Prepared) else self.with_label(step, settled)
+
+    def with_label(self, step: Step, came: Outcome | Waits) -> Outcome | Waits:
+        """That a step was not called, and why, is as trusted as what decided it: others may read its status."""
+        tool = self.run.tools.get(step.tool or "")
+        if isinstance(came, Waits) or came.result.provenance is not None or tool is None:
+            return came
+        return replace(came, result=came.result.model_copy(update={"provenance": self.allowing.provenance(step, tool.spec)}))
 
     def begun(self, step: Step) -> Effect | None:
         """The step's effect that was begun and has not come to an end. A read has none: it is simply made again."""

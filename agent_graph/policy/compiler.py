@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from agent_graph.identity import RunId, StepId, call_digest, call_key
+from agent_graph.lookalikes import resembles
 from agent_graph.plan import RISKS, Judge, Plan, Reference, Step, highest, is_reference, references
 from agent_graph.policy.dataflow import Dataflow, expression_reads, find_cycle
 from agent_graph.policy.expressions import ExpressionError, check_expression, paths_read, steps_read
@@ -21,6 +22,7 @@ from agent_graph.policy.serving import idle_steps, too_much
 from agent_graph.policy.spending import Need, Spent, overruns, price_of
 from agent_graph.ports import ToolSpec
 from agent_graph.verdicts import Allow, Ask, Call, Deny, Issue, Report, Source
+from agent_graph.visible import visible
 
 __all__ = ["Rules", "SoFar", "compile_plan"]
 
@@ -258,7 +260,7 @@ class _Compiler:
         if spec is None:
             yield _issue(
                 "unknown_tool",
-                f"there is no tool {name!r}",
+                f"there is no tool {visible(repr(name))}" + (f": {alike}" if (alike := resembles(name, self.rules.tools)) else ""),
                 f"use one of: {', '.join(self.rules.tools) or '(none is registered)'}",
                 step.id,
             )

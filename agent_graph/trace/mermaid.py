@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from agent_graph.lookalikes import told
 from agent_graph.plan import Plan, Step
-from agent_graph.visible import clipped, visible
+from agent_graph.visible import visible
 
 _STYLES = {
     "succeeded": "fill:#d7f0dc,stroke:#2e7d32,color:#111",
@@ -54,9 +55,9 @@ def _ordered(plan: Plan, step: Step, needs: Mapping[str, frozenset[str]]) -> lis
 
 
 def _label(step: Step) -> str:
-    lines = [f"<b>{_escaped(step.id)}</b>", _escaped(step.tool or f"{step.kind}: {clipped(getattr(step, step.kind), 60)}")]
+    lines = [f"<b>{_escaped(step.id)}</b>", _escaped(told(step.tool, name=True) if step.tool else f"{step.kind}: {told(getattr(step, step.kind), width=60)}")]
     if step.when is not None:
-        lines.append(f"<i>when {_escaped(clipped(step.when, 60))}</i>")
+        lines.append(f"<i>when {_escaped(told(step.when, width=60))}</i>")
     return "<br/>".join(lines)
 
 

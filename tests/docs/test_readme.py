@@ -81,7 +81,7 @@ def test_every_test_that_is_named_exists(page: Path) -> None:
     assert [name for name in names if f"def {name}(" not in everything] == []
 
 
-@pytest.mark.parametrize("name", ["langgraph.md", "policy.md", "tools.md"])
+@pytest.mark.parametrize("name", ["langgraph.md", "policy.md", "tools.md", "tools/files.md", "tools/sql.md"])
 def test_the_python_in_a_page_prints_what_it_says(tmp_path: Path, name: str) -> None:
     page = (ROOT / "docs" / name).read_text(encoding="utf-8")
     (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)

@@ -391,3 +391,9 @@ def test_a_plan_that_is_read_is_the_one_that_was_written() -> None:
     assert (read.digest, read.steps[0].references) == (made.digest, made.steps[0].references)
     assert list(read.steps[0].args) == ["to", "as"], "as its author wrote them, and a person is shown them"
     assert Plan.read(made.written().replace(":1}", ":2}"), made.digest) is None
+
+
+def test_the_name_of_a_tool_has_one_spelling() -> None:
+    step = Step(id="a", tool="cafe\u0301", allowed_tools=("cafe\u0301",))
+    assert (step.tool, step.allowed_tools) == ("caf\u00e9", ("caf\u00e9",))
+    assert Step(id="a", tool="pay\u200b").tool == "pay\u200b"  # another name, and not a tool's
