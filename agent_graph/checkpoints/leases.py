@@ -77,7 +77,7 @@ class Leases:
 
     def holder(self, run_id: RunId) -> Owner | None:
         """Who drives the run now; None when nobody does, or its driver is dead."""
-        row = self._database.row("SELECT owner, expires FROM leases WHERE run_id = ?", (run_id,))
+        row = self._database.sealed_row("leases", "SELECT * FROM leases WHERE run_id = ?", (run_id,))
         if row is None or row["owner"] is None:
             return None
         owner = owner_in(row, run_id)
@@ -89,7 +89,7 @@ class Leases:
 
     def driven_by(self, owner: Owner) -> list[RunId]:
         """The runs that the owner's process drives: they all end with it."""
-        rows = self._database.rows("SELECT run_id, owner FROM leases WHERE owner IS NOT NULL ORDER BY run_id")
+        rows = self._database.sealed_rows("leases", "SELECT * FROM leases WHERE owner IS NOT NULL ORDER BY run_id")
         return [
             RunId(row["run_id"]) for row in rows if replace(owner_in(row, row["run_id"]), drive=owner.drive, since=owner.since) == owner
         ]
@@ -101,7 +101,7 @@ class Leases:
         it is this process, one on another machine whose lease has not expired, or another user's.
         """
         # Read without the write lock: a process may have been stopped while it held that, and is freed of it only by its end.
-        row = self._database.row("SELECT owner, expires FROM leases WHERE run_id = ?", (run_id,))
+        row = self._database.sealed_row("leases", "SELECT * FROM leases WHERE run_id = ?", (run_id,))
         now = self._clock.now()
         if row is None or row["owner"] is None or not alive(holder := owner_in(row, run_id), row["expires"], now):
             return False

@@ -9,13 +9,16 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -23,6 +26,7 @@ from hypothesis import strategies as st
 from agent_graph import AgentGraph, Approve, Plan, Reject, Step, tool
 from agent_graph.checkpoints.keys import read_keys
 from agent_graph.checkpoints.leases import new_owner
+from agent_graph.checkpoints.owners import started
 from agent_graph.checkpoints.seal_store import seal_store
 from agent_graph.checkpoints.store import SqliteStore
 from agent_graph.errors import LeaseLost, RunBusy, StoreError, StoreUnreadable, UsageError
@@ -388,6 +392,19 @@ def test_a_driver_that_was_replaced_cannot_be_brought_back_by_a_lower_fence(driv
     )  # fmt: skip
     with pytest.raises(StoreUnreadable, match="of leases"):
         store.ledger.begin(lease, intent, None)
+
+
+def test_no_takeover_ends_a_process_that_somebody_wrote_into_the_lease(driven: Any) -> None:
+    store, lease, path = driven
+    victim = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    try:
+        named = replace(lease.owner, pid=victim.pid, started=started(psutil.Process(victim.pid)))
+        edit(path, lambda connection: connection.execute("UPDATE leases SET owner = ? WHERE run_id = ?", (json.dumps(asdict(named)), RUN)))
+        with pytest.raises(StoreUnreadable, match="of leases"):
+            store.leases.evict(RUN, named)
+        assert victim.poll() is None
+    finally:
+        victim.communicate(b"\n")
 
 
 def test_what_another_process_writes_with_the_key_is_no_edit(driven: Any) -> None:
