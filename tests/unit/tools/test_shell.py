@@ -77,6 +77,13 @@ def test_what_is_not_on_the_list_is_not_started(argv: list[str], sandboxed: Any)
         call(shell_tool(["ls", "git log"], sandboxed=sandboxed), *argv)
 
 
+@BOTH
+@pytest.mark.parametrize("program", ["/bin/ls", "./ls", "../../bin/ls", "bin/ls"])
+def test_any_program_is_still_one_by_its_name(program: str, sandboxed: Any) -> None:
+    with pytest.raises(NotDone, match="by its name only"):
+        call(shell_tool("any", sandboxed=sandboxed), program)
+
+
 @pytest.mark.parametrize("argv", ["ls -l", ["ls", 1], [], None, {"0": "ls"}])
 def test_a_line_for_a_shell_is_no_argument(argv: Any) -> None:
     with pytest.raises(NotDone, match="argv"):
