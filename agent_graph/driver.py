@@ -136,7 +136,7 @@ class Driver:
         value: Any = (
             Command(resume={pending[0].id: {RECORDED: True}})
             if pending and store.approvals.decided(record.id)
-            else {"run_id": record.id, "goal": record.goal.text}
+            else {"run_id": record.id}  # no goal: at its first checkpoint, replayed after the end, that would be a new one
         )
         graph.invoke(value, config, durability="sync")
 
