@@ -90,7 +90,14 @@ Graph = CompiledStateGraph[GraphState, Context, Input, Output]
 
 
 def build_graph(deps: Deps, checkpointer: BaseCheckpointSaver[str] | None = None) -> Graph:
-    """The compiled graph. Without a checkpointer it is for hosts that bring their own, such as LangGraph's server."""
+    """The compiled graph. Without a checkpointer it is for hosts that bring their own, such as LangGraph's server.
+
+    Raises UsageError for a checkpointer that makes objects of what stands in its rows.
+    """
+    if checkpointer is not None:
+        from agent_graph.checkpoints.serializer import refuse_permissive
+
+        refuse_permissive(checkpointer)
     graph = StateGraph(GraphState, context_schema=Context, input_schema=Input, output_schema=Output)
 
     graph.add_node("plan", _node(plan, deps))

@@ -242,6 +242,8 @@ class Call(Model):
     reason: str = ""
     sources: tuple[Source, ...] = ()
     """Values from outside, and sensitive ones, that have a say in it."""
+    standing: bool = False
+    """Whether a standing grant may answer for it: nothing but the policy's rules asks."""
 
 
 class Request(Model):

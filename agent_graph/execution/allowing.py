@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from agent_graph.execution.context import RunContext
 from agent_graph.execution.references import ReferenceError_, follow
 from agent_graph.identity import RequestId, StepId, call_digest, call_key
 from agent_graph.plan import Step
-from agent_graph.policy.approvers import may_not_approve, refused
+from agent_graph.policy.approvers import may_not_approve
 from agent_graph.policy.lineage import FIRST
 from agent_graph.policy.ordering import not_yet
 from agent_graph.policy.permission import Circumstances, Permission, is_plain, permit
 from agent_graph.policy.provenance import OUTSIDE, Inflow, Label, excerpt, labelled, of_step, path_of
 from agent_graph.policy.spending import price_of
-from agent_graph.policy.standing import covers
+from agent_graph.policy.standing import standing_yes
 from agent_graph.ports import ToolSpec
-from agent_graph.verdicts import Allow, Ask, Provenance, Source
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """A standing grant that answers for the call."""
-
-    grant_id: str
+from agent_graph.verdicts import Allow, Ask, Grant, Provenance, Source
 
 
 class Allowing:
@@ -134,21 +126,16 @@ class Allowing:
             return None
         return found
 
-    def standing(self, spec: ToolSpec, args: dict[str, Any]) -> Standing | None:
-        """A standing grant that covers the call, of somebody who may say yes to it."""
-        principal, policy = self.run.plan.goal.principal, self.run.rules.policy
-        for grant in self.run.store.grants.standing(spec.name):
-            if covers(grant, spec, args, principal, self.run.clock.now()) and not refused(
-                policy, spec.name, spec.risk, grant.by, principal
-            ):
-                return Standing(grant.id)
-        return None
+    def standing(self, spec: ToolSpec, args: dict[str, Any]) -> Grant | None:
+        """A standing grant that covers the call."""
+        run = self.run
+        return standing_yes(run.store.grants, run.rules.policy, spec, args, run.plan.goal.principal, run.clock.now())
 
-    def recorded(self, verdict: Allow | Ask | Any, standing: Standing | None = None) -> str:
+    def recorded(self, verdict: Allow | Ask | Any, standing: Grant | None = None) -> str:
         """For the ledger: the verdict, the number of the policy, and what decided."""
         if self._number is None:
             policy = self.run.rules.policy
             self._number = self.run.store.policies.note(policy.digest, policy.model_dump_json(exclude_defaults=True))
         word = "allow" if isinstance(verdict, Allow) else "ask" if isinstance(verdict, Ask) else "deny"
-        said = f"standing grant {standing.grant_id}" if standing is not None else verdict.rule
+        said = f"standing grant {standing.id}" if standing is not None else verdict.rule
         return f"{word} {self._number} {said}"

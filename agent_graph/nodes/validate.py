@@ -10,10 +10,11 @@ from agent_graph.nodes.plan import waits_for_answer
 from agent_graph.nodes.visit import Visit
 from agent_graph.plan import Plan
 from agent_graph.policy.compiler import compile_plan
+from agent_graph.policy.standing import standing_yes
 from agent_graph.records import PlanRecord
 from agent_graph.state import State, Update
 from agent_graph.trace.diagnosis import CAUSES
-from agent_graph.verdicts import Report, Request
+from agent_graph.verdicts import Call, Report, Request
 
 
 def validate(state: State, visit: Visit) -> Update:
@@ -89,11 +90,25 @@ def gate_wanted(visit: Visit, report: Report) -> bool:
     store, plan = visit.deps.store, visit.plan
     if not report.review or store.approvals.decision(visit.run_id, plan_digest(visit.run_id, plan), "plan") is not None:
         return False
-    if visit.deps.rules.policy.review_plans or any(store.approvals.grant(visit.run_id, call.digest) is None for call in report.calls):
+    if visit.deps.rules.policy.review_plans or uncovered(visit, report):
         return True
     before = None if plan.parent is None else store.runs.plan(visit.run_id, plan.parent)
     known = before.plan.by_id if before is not None else {}
     return any(step.approval == "required" and known.get(step.id) != step for step in plan.steps)
+
+
+def uncovered(visit: Visit, report: Report) -> tuple[Call, ...]:
+    """The calls for which nobody has said yes, neither to them nor beforehand."""
+    store, policy, now = visit.deps.store, visit.deps.rules.policy, visit.now()
+    return tuple(
+        call
+        for call in report.calls
+        if store.approvals.grant(visit.run_id, call.digest) is None
+        and not (
+            call.standing
+            and standing_yes(store.grants, policy, visit.deps.tools.specs[call.tool], call.args, visit.plan.goal.principal, now)
+        )
+    )
 
 
 def ask(visit: Visit, report: Report) -> None:
@@ -109,7 +124,7 @@ def ask(visit: Visit, report: Report) -> None:
         plan_version=visit.plan.version,
         risk=report.risk,
         policy=report.policy,
-        calls=tuple(call for call in report.calls if visit.deps.store.approvals.grant(visit.run_id, call.digest) is None),
+        calls=uncovered(visit, report),
     )
     put(visit.deps.store, visit.lease, request, visit.trace)
 

@@ -315,7 +315,14 @@ class _Compiler:
         assert isinstance(found.verdict, Ask)  # noqa: S101  # only what asks is shown
         bound = call_digest(self.run_id, StepId(step.id), spec.name, spec.digest, args, mark)
         return Call(
-            step_id=step.id, tool=spec.name, args=args, risk=spec.risk, digest=bound, reason=found.verdict.reason, sources=found.sources
+            step_id=step.id,
+            tool=spec.name,
+            args=args,
+            risk=spec.risk,
+            digest=bound,
+            reason=found.verdict.reason,
+            sources=found.sources,
+            standing=found.standing,
         )
 
     def flows(self, step: Step, spec: ToolSpec) -> list[tuple[Source, str]]:

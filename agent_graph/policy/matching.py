@@ -63,7 +63,7 @@ class Time(Model):
     def _known(cls, given: str) -> str:
         try:
             ZoneInfo(given)
-        except (OSError, ValueError):
+        except (KeyError, OSError, ValueError):
             raise ValueError(f"{given!r} is no time zone; write one as in Europe/Berlin") from None
         return given
 

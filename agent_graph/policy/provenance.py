@@ -52,16 +52,19 @@ def inflows(step: Step, primary: str | None = None) -> Iterator[Inflow]:
         for read in sorted(_steps(step.when)):
             yield Inflow(into="when", reference=Reference(f"steps.{read}", step=read))
         for name in sorted(_params(step.when)):
-            yield Inflow(into="when", reference=Reference(f"params.{name}", param=name))
+            yield Inflow(into="when", reference=Reference("params" if name == ANY else f"params.{name}", param=name))
     if primary is not None:
         yield Inflow(into="on_failure", reference=Reference(f"steps.{primary}", step=primary))
 
 
-_PARAM = re.compile(r"(?<![\w.])params\s*(?:\.\s*([A-Za-z_]\w*)|\[\s*['\"]([A-Za-z_]\w*)['\"]\s*\])")
+_PARAM = re.compile(r"(?<![\w.])params\b(?:\s*(?:\.\s*([A-Za-z_]\w*)(?!\w|\s*\()|\[\s*['\"]([A-Za-z_]\w*)['\"]\s*\]))?")
+
+ANY = "*"
+"""In the place of a parameter's name: whichever, as where a condition looks through all of them."""
 
 
 def _params(expression: str) -> set[str]:
-    return {found[1] or found[2] for found in _PARAM.finditer(expression)}
+    return {found[1] or found[2] or ANY for found in _PARAM.finditer(expression)}
 
 
 def _steps(expression: str) -> frozenset[str]:
@@ -76,6 +79,8 @@ def _steps(expression: str) -> frozenset[str]:
 
 def of_reference(reference: Reference, goal: Goal, label_of: LabelOf, spec_of: Callable[[str], ToolSpec | None]) -> Label:
     """The label of what a reference points to. ``spec_of``: the tool of a step."""
+    if reference.param == ANY:
+        return Label(trusted=not goal.untrusted, sensitive=bool(goal.sensitive))
     if reference.param is not None:
         return Label(trusted=reference.param not in goal.untrusted, sensitive=reference.param in goal.sensitive)
     assert reference.step is not None  # noqa: S101  # a reference is one or the other

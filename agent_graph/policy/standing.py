@@ -8,7 +8,7 @@ from typing import Any
 
 from agent_graph.errors import NotAnApprover, UsageError
 from agent_graph.identity import Digest, canonical, new_id
-from agent_graph.policy.approvers import may_not_grant
+from agent_graph.policy.approvers import may_not_grant, refused
 from agent_graph.policy.expressions import ExpressionError, check_expression, evaluate
 from agent_graph.policy.matching import fits
 from agent_graph.policy.rules import Policy
@@ -36,6 +36,16 @@ def covers(grant: Grant, spec: ToolSpec, args: Mapping[str, Any], principal: str
         return evaluate(grant.when, context) is True
     except ExpressionError:
         return False
+
+
+def standing_yes(
+    grants: GrantStore, policy: Policy, spec: ToolSpec, args: Mapping[str, Any], principal: str | None, now: float
+) -> Grant | None:
+    """The grant that covers the call, of somebody who may say yes to it."""
+    for grant in grants.standing(spec.name):
+        if covers(grant, spec, args, principal, now) and not refused(policy, spec.name, spec.risk, grant.by, principal):
+            return grant
+    return None
 
 
 def make_grant(

@@ -298,7 +298,7 @@ def _declare(
         rate=rate,
         isolation=isolation,
     )
-    spec = replace(spec, digest=digest([name, spec.args_schema, spec.output_schema, risk, recovery]))
+    spec = replace(spec, digest=digest([name, spec.args_schema, spec.output_schema, risk, recovery, *(["unsafe"] if unsafe else [])]))
     bound = None if probe is None else _bind(probe, made.wants_context)
     convert = made.convert
 

@@ -55,7 +55,10 @@ def _ordered(plan: Plan, step: Step, needs: Mapping[str, frozenset[str]]) -> lis
 
 
 def _label(step: Step) -> str:
-    lines = [f"<b>{_escaped(step.id)}</b>", _escaped(told(step.tool, name=True) if step.tool else f"{step.kind}: {told(getattr(step, step.kind), width=60)}")]
+    lines = [
+        f"<b>{_escaped(step.id)}</b>",
+        _escaped(told(step.tool, name=True) if step.tool else f"{step.kind}: {told(getattr(step, step.kind), width=60)}"),
+    ]
     if step.when is not None:
         lines.append(f"<i>when {_escaped(told(step.when, width=60))}</i>")
     return "<br/>".join(lines)

@@ -17,6 +17,7 @@ import pytest
 from agent_graph import AgentGraph, Approve, InvalidPlan, Limits, NotDone, Plan, PlanningContext, Policy, Run, tool
 from agent_graph.errors import BudgetExceeded
 from agent_graph.policy.limits import Price, RoleLimits
+from agent_graph.ports import SystemClock
 from agent_graph.testing import ScriptedPlanner
 
 ALLOW = Policy.allow_all()
@@ -217,11 +218,19 @@ def test_a_call_that_certainly_did_nothing_costs_nothing(world: World, store_pat
     assert ended.error is None or ended.error.code != "budget_exceeded"
 
 
+class SlowClock(SystemClock):
+    """Whoever looks at it lets others go first, so that two who count at once are found."""
+
+    def monotonic(self) -> float:
+        time.sleep(0.001)
+        return super().monotonic()
+
+
 @pytest.mark.parametrize("name", ["write", "look"])
 def test_steps_side_by_side_never_use_more_together(world: World, store_path: Path, name: str) -> None:
     steps = [{"id": f"s{n}", "tool": name, "args": {"name": str(n)}, "when": "true"} for n in range(40)]
-    ended = run(world, store_path, Plan.model_validate({"goal": "go", "steps": steps}), Limits(max_calls=5, max_parallel=8))
-    over(ended, "1 calls")
+    made, limits = Plan.model_validate({"goal": "go", "steps": steps}), Limits(max_calls=5, max_parallel=8)
+    over(run(world, store_path, made, limits, clock=SlowClock()), "1 calls")
     assert len(world.calls) == 5
 
 

@@ -261,3 +261,24 @@ def test_a_scope_is_had_to_the_letter_or_by_a_pattern(wanted: str, has: tuple[st
     rules = Rules(tools={"needs": needs.spec}, policy=policy, limits=Limits())
     made = Plan.model_validate({"goal": Goal(text="go", principal="p").model_dump(), "steps": [{"id": "s", "tool": "needs"}]})
     assert compile_plan(made, rules, RunId("preview")).valid is may
+
+
+@pytest.mark.parametrize(
+    ("when", "asked"),
+    [
+        ("params.given == 'x'", True),
+        ("params['given'] == 'x'", True),
+        ("params.exists(name, params[name] == 'x')", True),
+        ("size(params) > 3", True),
+        ("params.own == 'x'", False),
+        ("steps.s.output.yes", False),
+    ],
+)
+def test_a_condition_over_a_parameter_from_outside_is_told_however_it_is_read(when: str, asked: bool) -> None:
+    goal = {"text": "go", "params": {"given": "from outside", "own": "ours"}, "untrusted": ["given"]}
+    made = Plan.model_validate(
+        {"goal": goal, "steps": [{"id": "s", "tool": "register"}, {"id": "p", "tool": "pay", "depends_on": ["s"], "when": when}]}
+    )
+    report = compile_plan(made, Rules(tools={each.name: each.spec for each in TOOLS}, policy=ALLOW, limits=Limits()), RunId("preview"))
+    assert report.valid
+    assert ("p" in report.asks) is asked
