@@ -144,7 +144,13 @@ class Labels:
         return self._tools.get(step.tool or "") if step is not None else None
 
     def into(self, step: Step) -> list[tuple[LabelName, Inflow]]:
-        return list(labelled(step, self.plan.goal, self.of, self.spec_of, self._primary.get(step.id)))
+        primary = self._primary.get(step.id)
+
+        def label_of(step_id: str) -> Label:
+            """That a step failed is its own story: what stands in for it has none yet."""
+            return self._labels.get(step_id, OUTSIDE) if step_id == primary else self.of(step_id)
+
+        return list(labelled(step, self.plan.goal, label_of, self.spec_of, primary))
 
 
 def labelled(

@@ -282,3 +282,20 @@ def test_a_condition_over_a_parameter_from_outside_is_told_however_it_is_read(wh
     report = compile_plan(made, Rules(tools={each.name: each.spec for each in TOOLS}, policy=ALLOW, limits=Limits()), RunId("preview"))
     assert report.valid
     assert ("p" in report.asks) is asked
+
+
+@pytest.mark.parametrize(
+    ("steps", "asked"),
+    [
+        ([{"id": "s", "tool": "register", "args": {"a": "fail"}, "on_failure": "step:p"}], False),
+        ([{"id": "s", "tool": "mail", "args": {"a": "fail"}, "on_failure": "step:p"}], True),
+        ([{"id": "s", "tool": "register", "when": "1 > 2"}, {"id": "p", "tool": "pay", "when": "steps.s.status == 'skipped'"}], False),
+        ([{"id": "s", "tool": "mail", "when": "1 > 2"}, {"id": "p", "tool": "pay", "when": "steps.s.status == 'skipped'"}], True),
+        ([{"id": "s", "tool": "mail"}, {"id": "p", "tool": "pay", "depends_on": ["s"]}], False),
+    ],
+    ids=["in place of a trusted read", "in place of another", "a trusted read was skipped", "another was skipped", "it only waits"],
+)
+def test_that_a_step_failed_or_was_skipped_is_as_trusted_as_the_step(steps: list[dict[str, Any]], asked: bool) -> None:
+    made = Plan.model_validate({"goal": "go", "steps": steps if len(steps) == 2 else [*steps, {"id": "p", "tool": "pay"}]})
+    with AgentGraph(TOOLS, policy=ALLOW, store=MemoryStore()) as agent:
+        assert agent.run(made).status == ("paused" if asked else "succeeded")
