@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -11,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from agent_graph.checkpoints.keys import KEY
 from agent_graph.events import Event
 from agent_graph.execution.isolation import Workers
 from agent_graph.execution.results import Known
@@ -74,8 +76,9 @@ class Deps:
 
 
 def environment() -> dict[str, str]:
-    """The process's environment, without what only names a file: a key's path is no key."""
-    return {name: value for name, value in os.environ.items() if not (value.startswith(("/", "~", ".")) and _is_there(value))}
+    """The process's environment, without what only names a file: a key's path is no key. Several keys of a store are told apart."""
+    found = {name: value for name, value in os.environ.items() if not (value.startswith(("/", "~", ".")) and _is_there(value))}
+    return found | {f"{number} {KEY}": part for number, part in enumerate(re.split(r"[,\s]+", os.environ.get(KEY, "")), 1)}
 
 
 def _is_there(path: str) -> bool:

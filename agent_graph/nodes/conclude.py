@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from agent_graph.cancellation import why
@@ -10,8 +11,9 @@ from agent_graph.execution.criteria import check, unmet
 from agent_graph.execution.references import ReferenceError_, follow
 from agent_graph.nodes.messages import answer_message
 from agent_graph.nodes.visit import Visit
-from agent_graph.plan import Criterion, Reference, is_reference
+from agent_graph.plan import Criterion, Reference, Step, is_reference
 from agent_graph.policy.expressions import ExpressionError, steps_read
+from agent_graph.policy.ordering import not_followed
 from agent_graph.state import State, StoredStatus, Update
 from agent_graph.trace.diagnosis import diagnose
 from agent_graph.verdicts import Diagnosis
@@ -32,6 +34,8 @@ def conclude(state: State, visit: Visit) -> Update:
     answer = resolved(visit, visit.plan.answer) if visit.plan.answer is not None else last_output(visit)
     if missed:
         return end(visit, "failed", answer, diagnose("goal_not_met", f"the goal's criteria do not hold: {'; '.join(missed)}"))
+    for step, missing in left_open(visit):
+        return end(visit, "failed", answer, diagnose("order_violated", missing, step.id))
     return end(visit, "succeeded", answer, None)
 
 
@@ -41,6 +45,24 @@ def complete(visit: Visit) -> bool:
     if results.all_halted() or results.any_unsettled():
         return False
     return results.may_stop() or not results.open_steps()
+
+
+def left_open(visit: Visit) -> Iterator[tuple[Step, str]]:
+    """What an order rule wanted to follow a call, and did not: the plan had it, and it was skipped or failed."""
+    results, tools, plan = visit.results, visit.deps.tools.specs, visit.plan
+
+    def happened(step_id: str) -> bool:
+        standing = results.standing(step_id)
+        return standing is not None and standing.state == "done"
+
+    return not_followed(
+        plan,
+        visit.deps.rules.policy.order,
+        visit.flow.every_need,
+        lambda step_id: tools.get(plan.by_id[step_id].tool or ""),
+        happened,
+        lambda step_id: results.status(step_id) == "succeeded",
+    )
 
 
 def criteria(visit: Visit) -> tuple[Criterion, ...]:

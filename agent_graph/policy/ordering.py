@@ -48,6 +48,27 @@ def not_yet(
     return ""
 
 
+def not_followed(
+    plan: Plan,
+    rules: tuple[OrderRule, ...],
+    needs: Needs,
+    tool_of: Callable[[str], ToolSpec | None],
+    happened: Callable[[str], bool],
+    succeeded: Callable[[str], bool],
+) -> Iterator[tuple[Step, str]]:
+    """At the end: calls that were made and that nothing followed. A follower may have been skipped, failed, or come too late to run."""
+    for rule in rules:
+        if rule.followed_by is None:
+            continue
+        followers = [step.id for step in plan.steps if (found := tool_of(step.id)) is not None and rule.followed_by.matches(found)]
+        for step in plan.steps:
+            spec = tool_of(step.id)
+            if spec is None or not rule.matches(spec) or not happened(step.id):
+                continue
+            if not any(succeeded(other) and step.id in before(other, needs) for other in followers):
+                yield step, f"{rule}: step {step.id} was done, and {_said(rule.followed_by)} was to follow and did not succeed"
+
+
 def before(step_id: str, needs: Needs) -> set[str]:
     """Every step that must have ended before this one starts."""
     found: set[str] = set()

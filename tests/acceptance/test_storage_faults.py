@@ -80,7 +80,7 @@ def strike(where):
     elif FAULT == f"kill:{where}":
         os.kill(os.getpid(), signal.SIGKILL)
 
-@tool(risk="read_only")
+@tool(risk="read_only", trusted_output=True)
 def look(name: str) -> str:
     """Look up whom to pay."""
     say(f"looked {name}")

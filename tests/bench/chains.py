@@ -42,7 +42,7 @@ async def look_async(n: int, after: str) -> Seen:
     return seen(n)
 
 
-@tool(risk="write", recovery="keyed")
+@tool(risk="write", recovery="keyed", trusted_output=True)
 def put_keyed(ctx: ToolContext, n: int, after: str) -> Seen:
     """Write something; the receiver knows each key once."""
     return seen(n)
@@ -52,7 +52,7 @@ def _landed(ctx: ToolContext, n: int, after: str) -> Absent:
     return Absent()
 
 
-@tool(risk="write", probe=_landed)
+@tool(risk="write", probe=_landed, trusted_output=True)
 def put_probeable(ctx: ToolContext, n: int, after: str) -> Seen:
     """Write something that can be asked for."""
     return seen(n)

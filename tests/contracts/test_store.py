@@ -63,9 +63,16 @@ def clock() -> FakeClock:
     return FakeClock()
 
 
-@pytest.fixture(params=["sqlite", "memory"])
+@pytest.fixture(params=["sqlite", "sealed", "memory"])
 def store(request: pytest.FixtureRequest, clock: FakeClock, store_path: Path) -> Iterator[Store]:
-    made = SqliteStore(store_path, clock=clock) if request.param == "sqlite" else MemoryStore(clock=clock)
+    """``sealed``: with a key, so that each row carries an HMAC."""
+    match request.param:
+        case "sealed":
+            made = SqliteStore(store_path, clock=clock, key="k" * 40)
+        case "sqlite":
+            made = SqliteStore(store_path, clock=clock)
+        case _:
+            made = MemoryStore(clock=clock)
     with made:
         yield made
 
