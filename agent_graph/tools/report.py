@@ -54,7 +54,7 @@ class Report(TypedDict):
     characters: int
 
 
-@tool(risk="read_only")
+@tool(risk="read_only", trusted_output=True)  # as far as its arguments are
 def render_report(
     values: Annotated[
         dict[str, JsonValue], Field(description="What the template prints, by name; usually references to outputs of earlier steps.")

@@ -52,7 +52,7 @@ RULE = (
 )
 
 
-@tool(risk="read_only")
+@tool(risk="read_only", trusted_output=True)  # as far as its arguments are
 def decide_severity(
     windows: Annotated[list[FoundWindow], Field(description="`windows` of find_outlier_windows.")],
     compared: Annotated[list[Compared], Field(description="`windows` of compare_with_other_days, for the same windows.")],

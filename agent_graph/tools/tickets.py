@@ -80,7 +80,7 @@ def ticket_desk(path: str | Path = DEFAULT_DESK, clock: Clock | None = None) -> 
             return Unknown(f"the ticket desk {desk} cannot be read: {error}")
         return Absent() if row is None else Landed(_ticket(row))
 
-    @tool(risk="write", probe=probe, timeout=TIMEOUT_S)
+    @tool(risk="write", probe=probe, timeout=TIMEOUT_S, settle=BUSY_S + 1)
     def open_ticket(
         context: ToolContext,
         title: Annotated[str, Field(min_length=1, max_length=200, description="One line.")],
