@@ -32,7 +32,7 @@ studio: $(VENV)/.studio ## the graph in LangGraph Studio, with the same runs; no
 		$(VENV)/bin/langgraph dev --no-browser --n-jobs-per-worker 10 --config langgraph.json $(STUDIO_ARGS)
 
 # Not `python -m pytest`: that puts the root on sys.path, where the links nodes, tools and checkpoints are.
-test: $(VENV)/.dev ## all tests, offline; ends with what was not run because a program is absent
+test: $(VENV)/.dev ## all tests, offline but for what npm fetches once; ends with what was not run because a program is absent
 	@$(VENV)/bin/pytest -n $(TEST_JOBS) --dist loadfile $(PYTEST_ARGS)
 
 # Thousands of processes are killed; the seed settles the plans and the moments, the operating system the rest.
