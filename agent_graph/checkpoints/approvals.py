@@ -169,6 +169,7 @@ class Approvals:
                         "tool": call.tool,
                         "args": call.args,
                         "risk": call.risk,
+                        "sources": call.sources,
                     }
                 )
                 for call in grants

@@ -118,4 +118,7 @@ def words(text: Any, redaction: Redaction) -> str:
     except BaseException:
         return "(its message cannot be read)"
     shown = redaction.text(said)
-    return shown if len(shown) <= MOST_WORDS else f"{shown[:MOST_WORDS]} … ({len(whole) - MOST_WORDS:,} more characters)"
+    if len(shown) <= MOST_WORDS:
+        return shown
+    kept = MOST_WORDS - len(f" … ({len(whole):,} more characters)")
+    return f"{shown[:kept]} … ({len(whole) - kept:,} more characters)"

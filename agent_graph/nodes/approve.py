@@ -22,6 +22,7 @@ from agent_graph.nodes.visit import Visit
 from agent_graph.plan import Plan
 from agent_graph.policy.approvers import may_not_approve
 from agent_graph.policy.compiler import SoFar
+from agent_graph.policy.lineage import FIRST, Lineage
 from agent_graph.records import ApprovalRecord
 from agent_graph.state import State, Update
 from agent_graph.verdicts import Approve, Call, Edit, Reject, Request, Resolve, Respond
@@ -181,15 +182,17 @@ def edit(visit: Visit, record: ApprovalRecord, decision: Edit) -> tuple[Way, str
     if request.kind == "plan":
         grants, approved_plan = report.calls, plan_digest(visit.run_id, made)
     else:
-        grants, approved_plan = (edited_call(visit, decision, request),), None
+        grants, approved_plan = (edited_call(visit, decision, request, so_far.lineage),), None
     visit.add_plan(made, so_far.lineage)
     store.approvals.handle(visit.lease, request.id, grants=grants, approved_plan=approved_plan, expires=request.expires)
     visit.trace(plan_made(made, visit.run_id, visit.now()))
     return "validate", "the plan was edited"
 
 
-def edited_call(visit: Visit, decision: Edit, request: Request) -> Call:
+def edited_call(visit: Visit, decision: Edit, request: Request, lineage: Lineage) -> Call:
+    """``lineage``: of the edited plan. An edit that changes nothing leaves the step its story, and is a yes to it all the same."""
+    step_id = request.step_id or ""
     spec = visit.deps.tools.specs[request.tool or ""]
     args = dict(decision.args or {})
-    bound = call_digest(visit.run_id, StepId(request.step_id or ""), spec.name, spec.digest, args)
-    return Call(step_id=request.step_id or "", tool=spec.name, args=args, risk=spec.risk, digest=bound, reason="edited and approved")
+    bound = call_digest(visit.run_id, StepId(step_id), spec.name, spec.digest, args, lineage.get(step_id, FIRST).mark)
+    return Call(step_id=step_id, tool=spec.name, args=args, risk=spec.risk, digest=bound, reason="edited and approved")

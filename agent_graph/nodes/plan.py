@@ -15,6 +15,7 @@ from agent_graph.policy.dataflow import expression_reads
 from agent_graph.policy.lineage import lineage_of
 from agent_graph.policy.provenance import excerpt
 from agent_graph.ports import Answer, Planner, PlanningContext, Question
+from agent_graph.redaction import Redaction
 from agent_graph.state import State, Update
 from agent_graph.verdicts import Request, Source
 
@@ -49,7 +50,7 @@ def plan(state: State, visit: Visit) -> Update:
             keep(visit, made)
             taken["messages"] = [plan_message(visit.run_id, made)]
         case Question():
-            put_question(visit, came, tuple(params_read(visit.record.goal)) if reads_values(visit.planner) else ())
+            put_question(visit, came, tuple(params_read(visit.record.goal, visit.deps.redaction)) if reads_values(visit.planner) else ())
         case Answer(text):
             keep(visit, Plan(goal=visit.record.goal, answer=text, created_by=visit.planner.name, reason="no plan is needed"))
         case _:
@@ -73,7 +74,7 @@ def note_unused(state: State, visit: Visit) -> tuple[str, str] | None:
 
 def keep(visit: Visit, made: Plan) -> None:
     """Write a first plan version and say so."""
-    read = tuple(params_read(visit.record.goal)) if reads_values(visit.planner) else ()
+    read = tuple(params_read(visit.record.goal, visit.deps.redaction)) if reads_values(visit.planner) else ()
     visit.add_plan(made, lineage_of(made, read))
     visit.trace(plan_made(made, visit.run_id, visit.now()))
 
@@ -83,13 +84,13 @@ def reads_values(planner: Planner) -> bool:
     return bool(getattr(planner, "reads_values", True))
 
 
-def params_read(goal: Goal) -> Iterator[Source]:
-    """Of the goal's parameters, those that came from outside and those that are not for everybody."""
+def params_read(goal: Goal, redaction: Redaction) -> Iterator[Source]:
+    """Of the goal's parameters, those that came from outside and those that are not for everybody, which are not shown."""
     for label, names in (("untrusted", goal.untrusted), ("sensitive", goal.sensitive)):
         for name in names:
             if name in goal.params:
                 what = f"params.{name}"
-                said = excerpt(goal.params[name]) if label == "untrusted" else ""
+                said = "" if name in goal.sensitive else redaction.text(excerpt(goal.params[name]))
                 yield Source.model_validate(
                     {"label": label, "what": what, "path": f"{what} → the plan", "into": "the plan", "excerpt": said}
                 )

@@ -86,7 +86,7 @@ def read_by(planner: Planner, visit: Visit) -> tuple[Source, ...]:
     if not reads_values(planner):
         return ()
     plan, specs = visit.plan, visit.deps.tools.specs
-    found = list(params_read(visit.record.goal))
+    found = list(params_read(visit.record.goal, visit.deps.redaction))
     for step_id, result in sorted(visit.deps.store.ledger.results(visit.run_id).items(), key=lambda each: -(each[1].finished or 0.0)):
         step = plan.by_id.get(step_id)
         tool = result.provenance.source if result.provenance is not None else step.tool if step is not None else None
@@ -98,10 +98,12 @@ def read_by(planner: Planner, visit: Visit) -> tuple[Source, ...]:
             continue
         what = f"steps.{step_id}.output"
         path = f"{tool} → {what} → the plan"
-        if result.provenance is None or not result.provenance.trusted:
-            found.append(Source(label="untrusted", what=what, path=path, into="the plan", excerpt=excerpt(given)))
         inherits = result.provenance is not None and result.provenance.sensitive
-        if inherits or (spec is not None and any(place.partition(".")[0] == "output" for place in spec.sensitive)):
+        sensitive = inherits or (spec is not None and any(place.partition(".")[0] == "output" for place in spec.sensitive))
+        if result.provenance is None or not result.provenance.trusted:
+            said = "" if sensitive else excerpt(given)
+            found.append(Source(label="untrusted", what=what, path=path, into="the plan", excerpt=said))
+        if sensitive:
             found.append(Source(label="sensitive", what=what, path=path, into="the plan"))
     return tuple(told(found))
 
