@@ -22,7 +22,7 @@ from .supervise import count
 
 Door = Literal["python", "command line"]
 BUSY = 4
-POLICY = 'name: allowed\nrules: [{verdict: allow, tools: ["*"]}]\n'
+POLICY = 'name: allowed\nrules: [{verdict: allow, tools: ["*"]}]\nflows: [{verdict: allow, label: untrusted, into: ["*"]}]\n'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
