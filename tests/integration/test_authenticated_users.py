@@ -27,7 +27,7 @@ POLICY = Policy(
 PLAN = Plan.model_validate({"goal": "pay", "steps": [{"id": "pay", "tool": "pay", "args": {"n": 5}}]})
 
 
-def called_by(user: str, thread: str) -> dict[str, Any]:
+def called_by(user: str, thread: str) -> Any:
     return {"configurable": {"thread_id": thread, "langgraph_auth_user_id": user}}
 
 
