@@ -9,6 +9,7 @@ from agent_graph.execution.references import ReferenceError_, follow
 from agent_graph.identity import RequestId, StepId, call_digest, call_key
 from agent_graph.plan import Step
 from agent_graph.policy.approvers import may_not_approve
+from agent_graph.policy.explanation import write_judged
 from agent_graph.policy.lineage import FIRST
 from agent_graph.policy.ordering import not_yet
 from agent_graph.policy.permission import Circumstances, Permission, is_plain, permit
@@ -16,7 +17,7 @@ from agent_graph.policy.provenance import OUTSIDE, Inflow, Label, excerpt, label
 from agent_graph.policy.spending import price_of
 from agent_graph.policy.standing import standing_yes
 from agent_graph.ports import ToolSpec
-from agent_graph.verdicts import Allow, Ask, Grant, Provenance, Source
+from agent_graph.verdicts import Allow, Grant, Provenance, Source, Verdict
 
 
 class Allowing:
@@ -29,6 +30,7 @@ class Allowing:
         goal, rules = run.plan.goal, run.rules
         self._anything_sensitive = bool(goal.sensitive) or any(spec.sensitive for spec in rules.tools.values())
         self._allowed: dict[str, Permission] = {}
+        self._recorded: dict[tuple[type[Verdict], str], str] = {}
 
     # ── where values come from ────────────────────────────────────────────────────────────────────────────────────────
 
@@ -131,11 +133,13 @@ class Allowing:
         run = self.run
         return standing_yes(run.store.grants, run.rules.policy, spec, args, run.plan.goal.principal, run.clock.now())
 
-    def recorded(self, verdict: Allow | Ask | Any, standing: Grant | None = None) -> str:
-        """For the ledger: the verdict, the number of the policy, and what decided."""
+    def recorded(self, verdict: Verdict, standing: Grant | None = None) -> str:
+        """For the ledger: the verdict, the number of the policy, and what decided; in few bytes, since each row has it."""
+        policy = self.run.rules.policy
         if self._number is None:
-            policy = self.run.rules.policy
             self._number = self.run.store.policies.note(policy.digest, policy.model_dump_json(exclude_defaults=True))
-        word = "allow" if isinstance(verdict, Allow) else "ask" if isinstance(verdict, Ask) else "deny"
         said = f"standing grant {standing.id}" if standing is not None else verdict.rule
-        return f"{word} {self._number} {said}"
+        known = self._recorded.get((type(verdict), said))
+        if known is None:
+            known = self._recorded[type(verdict), said] = write_judged(verdict, self._number, said, policy.marks)
+        return known

@@ -163,10 +163,10 @@ class Results:
                 }
             return self._landed.get(key)
 
-    def note_landed(self, key: str, step_id: str, version: int) -> None:
+    def note_landed(self, tool: str, args: dict[str, Any], step_id: str, version: int) -> None:
         with self._lock:
             if self._landed is not None:
-                self._landed.setdefault(key, (step_id, version))
+                self._landed.setdefault(call_key(tool, args), (step_id, version))
 
     def result(self, step_id: str) -> StepResult | None:
         standing = self._standings.get(step_id)

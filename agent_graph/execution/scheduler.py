@@ -23,7 +23,6 @@ from agent_graph.execution.context import RunContext
 from agent_graph.execution.judging import Judging
 from agent_graph.execution.outcome import Outcome, Prepared, Reply, Waits
 from agent_graph.execution.step import Pipeline
-from agent_graph.identity import call_key
 from agent_graph.plan import Step
 from agent_graph.ports import ToolSpec
 from agent_graph.records import Owner, Standing
@@ -312,7 +311,7 @@ class Execution:
         )
         self.results.record(standing, result.output)
         if result.landed and came.tool is not None and came.durable:
-            self.results.note_landed(call_key(came.tool, came.args or {}), step.id, result.plan_version)
+            self.results.note_landed(came.tool, came.args or {}, step.id, result.plan_version)
 
     def _ended(self, step: Step) -> None:
         board = self._board

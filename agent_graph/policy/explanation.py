@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from agent_graph.errors import UsageError
@@ -10,6 +11,7 @@ from agent_graph.plan import Model
 from agent_graph.policy.matching import FlowRule, Rule
 from agent_graph.policy.rules import Policy
 from agent_graph.ports import Store
+from agent_graph.verdicts import Allow, Ask, Deny, Verdict
 
 
 class Explanation(Model):
@@ -42,9 +44,11 @@ def explain(store: Store, run_id: RunId, step_id: str) -> Explanation:
     if waiting is not None:
         word, decided, digest, policy = "ask", waiting.rule, waiting.policy, None
     else:
-        word, number, decided = (recorded or "").split(" ", 2)
-        found = store.policies.get(int(number))
+        word, number, place, decided = read_judged(recorded or "")
+        found = store.policies.get(number)
         digest, policy = (found.digest, Policy.model_validate_json(found.text)) if found is not None else ("", None)
+        if place is not None and policy is not None:
+            decided = policy.marks[place]
     if policy is None and waiting is not None:
         policy = _by_digest(store, digest)
     every: list[Rule | FlowRule] = [*policy.rules, *policy.flows] if policy is not None else []
@@ -58,6 +62,25 @@ def explain(store: Store, run_id: RunId, step_id: str) -> Explanation:
         digest=digest,
         waits=waiting.reason if waiting is not None else "",
     )
+
+
+_WORDS = {Allow: "a", Ask: "k", Deny: "d"}
+_RECORD = re.compile(r"([akd])(\d+)(?:\.(\d+)| (.*))", re.DOTALL)
+
+
+def write_judged(verdict: Verdict, number: int, decided: str, marks: tuple[str, ...]) -> str:
+    """``a1.0``: allowed by the first of policy 1's marks; ``k1 at night; untrusted values``: asked, by more than a rule."""
+    place = f".{marks.index(decided)}" if decided in marks else f" {decided}"
+    return f"{_WORDS[type(verdict)]}{number}{place}"
+
+
+def read_judged(record: str) -> tuple[str, int, int | None, str]:
+    """Verdict, number of the policy, and what decided: its place among the marks, or words. Raises UsageError for what nobody wrote."""
+    found = _RECORD.fullmatch(record)
+    if found is None:
+        raise UsageError(f"{record[:40]!r} is no record of a verdict; the row was changed, or written by another version")
+    word = {"a": "allow", "k": "ask", "d": "deny"}[found[1]]
+    return word, int(found[2]), int(found[3]) if found[3] is not None else None, found[4] or ""
 
 
 def _by_digest(store: Store, digest: str) -> Policy | None:

@@ -70,6 +70,11 @@ class Policy(Model):
                 document[part] = sorted(document[part], key=canonical)
         return digest(document)
 
+    @cached_property
+    def marks(self) -> tuple[str, ...]:
+        """Of its rules, sorted: a record names one by its place here."""
+        return tuple(sorted({rule.mark for rule in self.rules} | {rule.mark for rule in self.flows}))
+
     # ── what it says of a call ────────────────────────────────────────────────────────────────────────────────────────
 
     @cached_property
