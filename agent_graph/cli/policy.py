@@ -22,12 +22,14 @@ from agent_graph.policy.rules import Policy
 from agent_graph.trace.render import value_lines
 from agent_graph.visible import visible
 
-policy = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=True)
+policy = typer.Typer(add_completion=False, rich_markup_mode=None, invoke_without_command=True)
 
 
 @policy.callback()
-def about() -> None:
+def about(context: typer.Context) -> None:
     """Try a policy out on a table of calls, or see which rule decided."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
 
 
 @policy.command("test")
