@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
@@ -287,8 +288,14 @@ def _check(found: CheckpointTuple | None, refused: Sequence[str]) -> None:
     if found is None:
         return
     held: Any = found.checkpoint
-    if not isinstance(held, dict) or not all(isinstance(held.get(part), dict) for part in ("channel_values", "channel_versions")):
+    if not isinstance(held, dict) or not all(
+        isinstance(held.get(part), dict) for part in ("channel_values", "channel_versions", "versions_seen")
+    ):
         raise ValueError("it is not a checkpoint")
+    if not all(isinstance(seen, dict) and _are_versions(seen) for seen in held["versions_seen"].values()):
+        raise ValueError("what its nodes have seen cannot be read")
+    if not _are_versions(held["channel_versions"]) or not isinstance(held.get("id"), str) or not _has_step(found.metadata):
+        raise ValueError("its versions cannot be read")
     gates = [gate for _, channel, gates in found.pending_writes or () if channel == INTERRUPT for gate in gates or (None,)]
     if not all(hasattr(gate, "id") for gate in gates):  # what the serializer does not make again it hands out as None, or as raw content
         raise _NotAsWritten("a gate in it cannot be read")
@@ -297,6 +304,21 @@ def _check(found: CheckpointTuple | None, refused: Sequence[str]) -> None:
         raise _NotAsWritten("a message in it cannot be read")
     if refused:
         raise _NotAsWritten(f"it holds a {refused[0]}, which is never made again from a file")
+
+
+def _has_step(metadata: Any) -> bool:
+    return isinstance(metadata, dict) and isinstance(metadata.get("step"), int)
+
+
+_VERSION = re.compile(r"\d+(\.[\d.]*)?")
+
+
+def _are_versions(value: dict[Any, Any]) -> bool:
+    """Of channels, as LangGraph counts them: a number, or a text that begins with one."""
+    return all(
+        isinstance(name, str) and (isinstance(version, int | float) or (isinstance(version, str) and _VERSION.match(version) is not None))
+        for name, version in value.items()
+    )
 
 
 def _is_message(value: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import shutil
 import sqlite3
@@ -221,3 +222,39 @@ def test_a_damaged_row_of_one_run_takes_no_other_write_of_the_same_commit_with_i
         with pytest.raises(StoreUnreadable):
             store.approvals.decide(RUN, {waits.id: Approve()})
         assert (other.planner, store.runs.get("other").planner) == ("", "x")
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"versions_seen": None}, "not a checkpoint"),
+        ({"versions_seen": {"plan": 5}}, "have seen"),
+        ({"versions_seen": {"plan": {"goal": []}}}, "have seen"),
+        ({"channel_versions": {"goal": "x.1"}}, "versions"),
+        ({"id": 7}, "versions"),
+        ({"step": "two"}, "versions"),
+    ],
+)
+def test_a_checkpoint_whose_inside_is_damaged_is_refused_and_not_run_into(
+    whole: Path, tmp_path: Path, change: dict[str, Any], why: str
+) -> None:
+    path = tmp_path / "x.db"
+    shutil.copy(whole, path)
+    with AgentGraph([look, pay], store=path) as agent:
+        saver: Any = agent.store.checkpointer()
+        config = {"configurable": {"thread_id": RUN, "checkpoint_ns": ""}}
+        found = saver.get_tuple(config)
+        if "step" in change:
+            found.metadata["step"] = change["step"]
+        else:
+            found.checkpoint.update(change)
+        kind, content = saver.serde.dumps_typed(found.checkpoint)
+        told = json.dumps(found.metadata).encode()
+        with saver.cursor() as cursor:
+            cursor.execute(
+                "UPDATE checkpoints SET type = ?, checkpoint = ?, metadata = ? WHERE checkpoint_id = ?",
+                (kind, content, told, found.config["configurable"]["checkpoint_id"]),
+            )
+        with pytest.raises(StoreUnreadable, match=why):
+            agent.resume(RUN)
+    assert PAID == []
