@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+from agent_graph.errors import StoreUnreadable
 from agent_graph.execution.budget import spent_so_far
-from agent_graph.execution.results import Results
-from agent_graph.identity import RunId, call_key
+from agent_graph.execution.results import Results, landed_calls
+from agent_graph.identity import RunId
 from agent_graph.plan import Plan
 from agent_graph.policy.compiler import Rules, SoFar
-from agent_graph.policy.lineage import Origin, lineage_of
+from agent_graph.policy.lineage import Origin, lineage_of, read_lineage
 from agent_graph.policy.spending import Spent
 from agent_graph.ports import Store
 from agent_graph.records import PlanRecord
 
 
-def landed_calls(store: Store, run_id: RunId) -> dict[str, tuple[str, int]]:
-    """Effects that happened: by ``call_key``, the step and the plan version that made the call."""
-    return {call_key(tool, args): (step_id, version) for tool, args, step_id, version in store.ledger.landed_calls(run_id)}
-
-
 def lineage(record: PlanRecord | None) -> dict[str, Origin]:
-    """Of the steps of a version that a replan brought."""
-    return {} if record is None else {step_id: Origin.model_validate(origin) for step_id, origin in record.lineage.items()}
+    """Of the steps of a version that a replan brought. Raises StoreUnreadable."""
+    try:
+        return {} if record is None else read_lineage(record.lineage)
+    except ValueError as error:
+        raise StoreUnreadable(
+            f"where the steps of plan version {record.plan.version if record else 0} came from cannot be read ({str(error)[:200]}); nothing of it "
+            "will run. See what else is damaged, with: agent-graph doctor; then restore the store from a copy"
+        ) from None
 
 
 def before_edit(store: Store, run_id: RunId, current: PlanRecord, made: Plan, rules: Rules, now: float) -> SoFar:

@@ -157,10 +157,7 @@ class Results:
         """By ``call_key``: the step and the plan version whose effect was this very call."""
         with self._lock:
             if self._landed is None:
-                self._landed = {
-                    call_key(tool, args): (step_id, version)
-                    for tool, args, step_id, version in self._store.ledger.landed_calls(self._run_id)
-                }
+                self._landed = landed_calls(self._store, self._run_id)
             return self._landed.get(key)
 
     def note_landed(self, tool: str, args: dict[str, Any], step_id: str, version: int) -> None:
@@ -208,6 +205,11 @@ class Results:
 
     def open_steps(self) -> list[Step]:
         return [step for step in self.plan.steps if self.statuses.get(step.id) not in ENDED]
+
+
+def landed_calls(store: Store, run_id: RunId) -> dict[str, tuple[str, int]]:
+    """Effects that happened: by ``call_key``, the step and the plan version that made the call."""
+    return {call_key(tool, args): (step_id, version) for tool, args, step_id, version in store.ledger.landed_calls(run_id)}
 
 
 class Known:

@@ -23,15 +23,15 @@ from agent_graph.errors import BudgetExceeded, CancelAsked, Interrupted, RunBusy
 from agent_graph.events import Event
 from agent_graph.execution.budget import Budget, Meter, spent_so_far
 from agent_graph.execution.context import RunContext
-from agent_graph.execution.history import landed_calls, lineage
+from agent_graph.execution.history import lineage
 from agent_graph.execution.outcome import words
-from agent_graph.execution.results import Known, Results, check_tools
+from agent_graph.execution.results import Known, Results, check_tools, landed_calls
 from agent_graph.identity import EffectKey, RunId, new_id
 from agent_graph.nodes.messages import goal_in
 from agent_graph.plan import Goal, Plan, Step
 from agent_graph.policy.compiler import SoFar
 from agent_graph.policy.dataflow import Dataflow
-from agent_graph.policy.lineage import Origin
+from agent_graph.policy.lineage import Origin, write_lineage
 from agent_graph.policy.spending import Spent
 from agent_graph.ports import Planner
 from agent_graph.records import Lease, PlanRecord, RunRecord
@@ -99,8 +99,7 @@ class Visit:
 
     def add_plan(self, plan: Plan, lineage: Mapping[str, Origin] | None = None) -> None:
         """Put a new version on record, with what had been read by whoever proposed its steps."""
-        told = {step_id: origin.model_dump(mode="json", exclude_defaults=True) for step_id, origin in (lineage or {}).items()}
-        self.deps.store.runs.add_plan(self.lease, plan, told)
+        self.deps.store.runs.add_plan(self.lease, plan, write_lineage(lineage) if lineage else None)
         self.known.forget()
 
     def judge_plan(self, report: Report) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
+from typing import Any
 
 from agent_graph.identity import digest
 from agent_graph.plan import Model, Plan, Step
@@ -98,3 +99,30 @@ def _decided_by(step: Step, primary: str | None) -> frozenset[str]:
         with contextlib.suppress(ExpressionError):  # the compiler reports it
             found |= steps_read(step.when)
     return frozenset(found)
+
+
+# ── as it is stored: what was read once, however many steps came after it ─────────────────────────────────────────────
+
+
+def write_lineage(lineage: Lineage) -> dict[str, Any]:
+    """As JSON: ``read`` holds each distinct list of sources, and each step the numbers of its two."""
+    read: dict[tuple[Source, ...], int] = {}
+    steps = {
+        step_id: [origin.since, origin.renewed, *(read.setdefault(sources, len(read)) for sources in (origin.read, origin.around))]
+        for step_id, origin in lineage.items()
+    }
+    return {"read": [[source.model_dump(mode="json", exclude_defaults=True) for source in sources] for sources in read], "steps": steps}
+
+
+def read_lineage(document: Mapping[str, Any]) -> dict[str, Origin]:
+    """Raises ValueError for what ``write_lineage`` did not write."""
+    if not document:
+        return {}
+    try:
+        read = [tuple(Source.model_validate(source) for source in sources) for sources in document["read"]]
+        return {
+            step_id: Origin(since=since, renewed=renewed, read=read[first], around=read[second])
+            for step_id, (since, renewed, first, second) in document["steps"].items()
+        }
+    except (KeyError, IndexError, TypeError, AttributeError) as error:
+        raise ValueError(f"it is no lineage: {error}") from None
