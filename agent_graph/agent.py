@@ -23,9 +23,11 @@ from agent_graph.execution.history import before_edit
 from agent_graph.execution.results import Results, check_tools
 from agent_graph.graph import Graph, build_graph
 from agent_graph.identity import RunId, new_id
+from agent_graph.models.clients import Clients
+from agent_graph.models.roles import Models
 from agent_graph.nodes.edits import check_edit, edited_plan
 from agent_graph.nodes.plan import plan_made
-from agent_graph.plan import Blueprint, Goal, Plan
+from agent_graph.plan import Blueprint, Goal, Granularity, Mode, Plan
 from agent_graph.planners.blueprint import BlueprintPlanner, StaticPlanner
 from agent_graph.planners.choose import as_planner
 from agent_graph.policy.approvers import may_not_approve
@@ -57,6 +59,8 @@ class AgentGraph:
     run, it may return a decision, or None to leave the run paused (under ``arun`` it may be a coroutine function). ``secrets``: values, or values by
     name, that are kept out of everything that is written down, beside those in the environment's variables for keys, tokens and passwords.
     ``principals``: what each principal may (scopes by name, or a function from name to scopes), asked at each call; in place of the policy's.
+    ``models``: the model of each role, as ``Models``, a mapping by role or the path of a YAML file (docs/models.md). ``mode``: how much is planned
+    before anything runs, ``granularity``: how fine (docs/modes.md). ``blueprints``: nested plans that steps may name, objects or paths.
 
     Raises UsageError, InvalidDocument or StoreError for parts that cannot work.
     """
@@ -73,6 +77,10 @@ class AgentGraph:
         clock: Clock | None = None,
         secrets: Iterable[str] | Mapping[str, str] = (),
         principals: Scopes | Mapping[str, Iterable[str]] | None = None,
+        models: Models | Mapping[str, Any] | str | Path | None = None,
+        mode: Mode | None = None,
+        granularity: Granularity = "auto",
+        blueprints: Iterable[Blueprint | str | Path] = (),
     ) -> None:
         self.clock = clock or SystemClock()
         registry = tools if isinstance(tools, ToolRegistry) else ToolRegistry(tools)
@@ -80,6 +88,7 @@ class AgentGraph:
         self.planner = as_planner(planner) if planner is not None else None
         self.policy = policy if isinstance(policy, Policy) else Policy.load(policy) if policy is not None else Policy.default()
         self.limits = limits or Limits()
+        clients = Clients(Models.of(models) if models is not None else Models())
         self.store: Store = SqliteStore(store, clock=self.clock) if isinstance(store, str | Path) else store
         self.on_waiting = on_waiting
         self.deps = Deps(
@@ -89,6 +98,10 @@ class AgentGraph:
             store=self.store,
             clock=self.clock,
             redaction=Redaction.of(environment(), secrets),
+            models=clients,
+            blueprints=_blueprints(blueprints),
+            mode=mode,
+            granularity=granularity,
         )
         self._driver = Driver(self.deps, lambda: self.graph)
 
@@ -491,6 +504,17 @@ def _scopes(given: Scopes | Mapping[str, Iterable[str]] | None) -> Scopes | None
     if isinstance(given, Mapping):
         return lambda name: given.get(name, ())
     return given
+
+
+def _blueprints(given: Iterable[Blueprint | str | Path]) -> dict[str, Blueprint]:
+    """By name. Raises UsageError for a name that two of them have, InvalidDocument for a file that is none."""
+    found: dict[str, Blueprint] = {}
+    for each in given:
+        blueprint = each if isinstance(each, Blueprint) else BlueprintPlanner(each).blueprint
+        if blueprint.name in found and found[blueprint.name] != blueprint:
+            raise UsageError(f"two blueprints are called {blueprint.name!r}; give each a name of its own")
+        found[blueprint.name] = blueprint
+    return found
 
 
 def _goal(goal: str | Goal | None, plan: Plan | None, planner: Planner) -> Goal:

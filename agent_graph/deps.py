@@ -6,7 +6,7 @@ import asyncio
 import os
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +19,9 @@ from agent_graph.execution.results import Known
 from agent_graph.execution.slots import Slots
 from agent_graph.execution.stops import Stops
 from agent_graph.identity import RunId, new_id
-from agent_graph.plan import Plan
+from agent_graph.models.clients import Clients
+from agent_graph.models.roles import Models
+from agent_graph.plan import Blueprint, Granularity, Mode, Plan
 from agent_graph.policy.compiler import Rules
 from agent_graph.ports import Clock, Planner, Store, SystemClock
 from agent_graph.records import Lease
@@ -68,6 +70,13 @@ class Deps:
     """Secrets that are kept out of whatever is written down."""
     checked: dict[RunId, tuple[Plan, Report]] = field(default_factory=dict)
     """What the compiler said of a plan before its run was made: its first `validate` need not ask again."""
+    models: Clients = field(default_factory=lambda: Clients(Models()))
+    """By role."""
+    blueprints: Mapping[str, Blueprint] = field(default_factory=dict)
+    """Nested plans that a step may name."""
+    mode: Mode | None = None
+    """How much is planned before anything runs; None: as the planner has it."""
+    granularity: Granularity = "auto"
     planners: dict[RunId, Planner] = field(default_factory=dict)
     """Planners of runs that were started with a plan of their own."""
 

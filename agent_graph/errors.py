@@ -14,6 +14,7 @@
     │   └── DecisionConflict       somebody else decided first
     ├── RunBusy                    another process drives this run
     ├── PlannerError               a planner returned what is not a plan, or failed
+    ├── ModelError                 a chat model could not be asked, or gave no usable reply
     ├── StoreError
     │   ├── StoreTooNew            written by a newer version of this package
     │   ├── StoreUnreadable        truncated, corrupt or not a store
@@ -102,6 +103,10 @@ class RunBusy(AgentGraphError):
 
 class PlannerError(AgentGraphError):
     """The planner failed, or returned something that is not a plan."""
+
+
+class ModelError(AgentGraphError):
+    """A chat model could not be asked, or gave nothing that can be used, however often it was told what was wrong."""
 
 
 class StoreError(AgentGraphError):

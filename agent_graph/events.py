@@ -139,11 +139,59 @@ class Done(Event):
     error: dict[str, Any] | None = None
 
 
-AnyEvent = RunStarted | PlanMade | Replanned | IssueFound | StepStarted | StepFinished | Observed | Waiting | Decided | Note | Done
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Token(Event):
+    """Words of a model as they come. Streamed, and kept nowhere: what they amount to is."""
+
+    kind: ClassVar[str] = "token"
+    role: str
+    text: str
+    step_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drafted(Event):
+    """A plan as far as its model has written it: one step more. Streamed, and kept nowhere; ``PlanMade`` has the whole."""
+
+    kind: ClassVar[str] = "drafted"
+    phase: ClassVar[Phase] = "planning"
+    step: dict[str, Any]
+    """``{id, kind, tool, description}``."""
+
+
+AnyEvent = (
+    Token
+    | Drafted
+    | RunStarted
+    | PlanMade
+    | Replanned
+    | IssueFound
+    | StepStarted
+    | StepFinished
+    | Observed
+    | Waiting
+    | Decided
+    | Note
+    | Done
+)
 
 _TYPES: dict[str, type[Event]] = {
     kind.kind: kind
-    for kind in (RunStarted, PlanMade, Replanned, IssueFound, StepStarted, StepFinished, Observed, Waiting, Decided, Note, Done)
+    for kind in (
+        Token,
+        Drafted,
+        RunStarted,
+        PlanMade,
+        Replanned,
+        IssueFound,
+        StepStarted,
+        StepFinished,
+        Observed,
+        Waiting,
+        Decided,
+        Note,
+        Done,
+    )
 }
 
 

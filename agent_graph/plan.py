@@ -50,6 +50,10 @@ Recovery = Literal["rerun", "idempotent", "keyed", "probeable", "blind"]
 """
 
 Mode = Literal["inline", "single_shot", "iterative", "auto"]
+"""How much is planned before anything runs, from nothing to all of it; docs/modes.md says what each costs in model calls."""
+
+Granularity = Literal["auto", "coarse", "fine"]
+"""``coarse``: a step may be an agent that finds its own way. ``fine``: what changes something is a step of its own. ``auto``: by the risk."""
 
 Identifier = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")]
 """Letters, digits and underscores, so that it reads the same in a reference, a criterion and a drawing."""
@@ -150,6 +154,28 @@ class Goal(Model):
             raise UsageError(f"this cannot be a goal: {wrong}") from None
 
 
+class Interpretation(Model):
+    """How a planner has understood the goal, said before it planned."""
+
+    intent: str = ""
+    constraints: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    """What it would have to know, and assumed or asked."""
+
+
+class StepBudget(Model):
+    """What one step may use at most, with everything inside of it: an agent's turns and calls, the steps of a nested plan."""
+
+    max_calls: int | None = Field(default=None, ge=0)
+    """Tool calls."""
+    max_turns: int | None = Field(default=None, ge=1)
+    """Of an agent: requests to its model."""
+    max_seconds: float | None = Field(default=None, gt=0)
+    max_tokens: int | None = Field(default=None, ge=0)
+    """Read and written by its models."""
+    max_money: float | None = Field(default=None, ge=0)
+
+
 _REFERENCE = re.compile(r"(?:steps\.(?P<step>[A-Za-z_]\w*)\.output(?P<rest>(?:\..+|\[.*)?)|params\.(?P<param>[A-Za-z_]\w*))", re.DOTALL)
 
 
@@ -239,9 +265,9 @@ class Step(Model):
     agent: str | None = None
     """A task for a bounded agent loop over ``allowed_tools``."""
     ask: str | None = None
-    """A question to a person; the answer is the step's output."""
+    """A question to a person; the answer is the step's output. ``args`` may hold ``choices``, or a ``value`` to confirm."""
     blueprint: str | None = None
-    """Name of a blueprint that runs as a nested plan."""
+    """Name of a blueprint that runs as a nested plan; ``args`` are its parameters."""
     args: dict[str, JsonValue] = {}
     """Arguments; any value in it may be a reference."""
     when: str | None = None
@@ -265,6 +291,16 @@ class Step(Model):
     """Calls in all, the first included. Only what is safe to repeat is repeated."""
     max_age_s: float | None = Field(default=None, gt=0)
     """How old the step's inputs may be when it starts, in seconds."""
+    allow_empty: bool = True
+    """False: an output that is null, or an empty text, list or object, fails the step with ``empty_result``."""
+    executor: str | None = None
+    """The specialist that carries out a ``model`` or ``agent`` step; None: the executor role."""
+    use_model: str | None = None
+    """The model of this ``model`` or ``agent`` step, such as ``openai:gpt-5-mini``; None: its role's."""
+    budget: StepBudget | None = None
+    """Of an ``agent`` or ``blueprint`` step, with everything inside of it."""
+    part_of: Identifier | None = None
+    """The ``blueprint`` step that this one came from; set when its nested plan is laid out."""
 
     @model_validator(mode="after")
     def _one_kind_and_good_references(self, info: ValidationInfo) -> Step:
@@ -329,6 +365,17 @@ class Plan(Model):
     """What the run answers: a text, a reference, or a structure with references in it."""
     mode: Mode = "single_shot"
     """``iterative`` comes back to be looked at after each step."""
+    open: bool = False
+    """True: these are the next steps, and more are planned once they have ended (mode ``iterative``)."""
+    granularity: Granularity = "auto"
+    interpretation: Interpretation | None = None
+    """How the planner understood the goal."""
+    assumptions: tuple[str, ...] = ()
+    """CEL over ``steps``, ``params`` and ``goal``: what the plan rests on. One that turns out false asks for a new version."""
+    template: str | None = None
+    """Jinja2 text of the answer, over ``steps``, ``params``, ``goal`` and the resolved ``answer``."""
+    prompt: str = ""
+    """The version of the prompt that made it; empty where no model did."""
     risk_level: Risk | None = None
     """The planner's own claim. Never trusted: the risk is computed from the tools."""
     created_by: str = "user"
@@ -437,6 +484,10 @@ class Blueprint(Model):
     success_criteria: tuple[Criterion, ...] = ()
     stop_when: str | None = None
     answer: JsonValue = None
+    template: str | None = None
+    """Jinja2 text of the answer, as in ``Plan``."""
+    assumptions: tuple[str, ...] = ()
+    """As in ``Plan``."""
     mode: Mode = "single_shot"
 
     def params_schema(self) -> dict[str, Any]:

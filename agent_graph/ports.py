@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
+from pydantic import JsonValue
+
 from agent_graph.identity import Digest, EffectKey, RequestId, RunId
-from agent_graph.plan import Goal, Plan, Recovery, Risk
+from agent_graph.plan import Blueprint, Goal, Granularity, Mode, Plan, Recovery, Risk
 from agent_graph.records import (
     ApprovalRecord,
     Effect,
@@ -22,6 +24,7 @@ from agent_graph.records import (
     Spending,
     Standing,
     Usage,
+    UsageEntry,
 )
 from agent_graph.state import StoredStatus
 from agent_graph.verdicts import (
@@ -31,6 +34,7 @@ from agent_graph.verdicts import (
     Failure,
     Grant,
     Issue,
+    Judgement,
     LandedEffect,
     Observation,
     Report,
@@ -104,6 +108,14 @@ class ToolSpec:
     """Where a sync call is made. A worker process can be killed at the deadline, a thread cannot."""
     digest: str = ""
     """Of name, schemas, risk and recovery: an approval is bound to it."""
+    ttl: float | None = None
+    """Of a read: seconds for which what it gave is given again to the same arguments, without a call. None: never."""
+    needs: Mapping[str, str] = field(default_factory=dict)
+    """By argument, the kind of fact that it takes; for the chain planner."""
+    gives: tuple[str, ...] = ()
+    """The kinds of fact that it gives; for the chain planner."""
+    cost: float = 1.0
+    """What a call costs a plan of the chain planner, beside the other tools."""
 
     @property
     def changes(self) -> bool:
@@ -238,8 +250,19 @@ class GrantStore(Protocol):
 
 
 class UsageStore(Protocol):
-    def add(self, lease: Lease, role: str, used: Usage) -> None: ...
+    def add(self, lease: Lease, role: str, used: Usage, *, model: str = "", step_id: str = "", plan_version: int = 0) -> None: ...
     def of(self, run_id: RunId) -> dict[str, Usage]: ...
+    def entries(self, run_id: RunId) -> list[UsageEntry]: ...
+
+
+class ConversationStore(Protocol):
+    def add(self, lease: Lease, key: str, number: int, message: dict[str, Any]) -> None: ...
+    def of(self, run_id: RunId, key: str) -> list[dict[str, Any]]: ...
+
+
+class JudgementStore(Protocol):
+    def put(self, lease: Lease, key: str, judgement: Judgement) -> None: ...
+    def get(self, run_id: RunId, key: str) -> Judgement | None: ...
 
 
 class Store(Protocol):
@@ -263,6 +286,10 @@ class Store(Protocol):
     def grants(self) -> GrantStore: ...
     @property
     def usage(self) -> UsageStore: ...
+    @property
+    def conversations(self) -> ConversationStore: ...
+    @property
+    def judgements(self) -> JudgementStore: ...
     def checkpointer(self) -> BaseCheckpointSaver[str]: ...
     def flush(self) -> None:
         """Commit what ``ledger.finish`` and ``events.add`` have queued; raises when one of them was refused."""
@@ -296,6 +323,8 @@ class Question:
 
     text: str
     choices: tuple[str, ...] = ()
+    proposed: JsonValue = None
+    """A value that the person may confirm."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -315,12 +344,12 @@ class GiveUp:
 class Meter(Protocol):
     """Counts what models are asked, by role; within the limits of the run."""
 
-    def ask(self, role: str, model: str, input_bytes: int) -> int | None:
+    def ask(self, role: str, model: str, input_bytes: int, step_id: str | None = None) -> int | None:
         """Before a request: how many tokens its reply may have; None: any number. Raises BudgetExceeded."""
         ...
 
-    def count(self, role: str, model: str, requests: int, input_tokens: int, output_tokens: int) -> None:
-        """After it."""
+    def count(self, role: str, model: str, used: Usage, step_id: str | None = None) -> None:
+        """After it. ``used`` without its money, which is worked out here. Credited to the role, the step and the plan version."""
         ...
 
 
@@ -334,6 +363,15 @@ class PlanningContext:
     """What people answered to earlier questions, by the question's text."""
     meter: Meter | None = None
     """A planner that asks a model asks this first. None: nothing is counted."""
+    tell: Callable[[Event], None] | None = None
+    """Streams an event: words of the model, the plan as far as it is made. None: nobody watches."""
+    run_id: str = ""
+    mode: Mode = "single_shot"
+    granularity: Granularity = "auto"
+    blueprints: Mapping[str, Blueprint] = field(default_factory=dict)
+    """Nested plans that a step may name."""
+    specialists: Mapping[str, str] = field(default_factory=dict)
+    """Named executors that a step may be given to, and what each is good at."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -346,6 +384,23 @@ class ReplanningContext(PlanningContext):
     """What ``validate`` found, when that is the reason."""
     reason: str = ""
     replans_left: int = 0
+    approvals: Mapping[str, str] = field(default_factory=dict)
+    """By step, how its approval stands: ``waits``, ``approved``, ``rejected: <why>``."""
+    attempts: Sequence[Attempt] = ()
+    """Earlier versions, and why each was given up; the oldest first."""
+    extending: bool = False
+    """True: nothing went wrong; the next step of an iterative plan is wanted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """A plan version that was given up."""
+
+    version: int
+    reason: str
+    """Why it was given up."""
+    failed: Mapping[str, str] = field(default_factory=dict)
+    """By step that failed in it, its call and the error."""
 
 
 @runtime_checkable

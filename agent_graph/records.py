@@ -105,15 +105,36 @@ class PolicyRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """Of the models of one role."""
+    """Of models: by one role, or by one role for one step."""
 
     requests: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
+    cached_tokens: int = 0
+    """Of the input, what the server had in its cache."""
+    reasoning_tokens: int = 0
+    """Of the output, what was thought and not said."""
+    seconds: float = 0.0
+    """Spent waiting for replies."""
     money: float = 0.0
     """What is known of it."""
     unpriced: int = 0
     """Requests whose price is not known."""
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(**{name: getattr(self, name) + getattr(other, name) for name in Usage.__dataclass_fields__})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsageEntry:
+    """What one model was asked by one role, for one step of one plan version."""
+
+    role: str
+    model: str
+    step_id: str
+    """Empty where it was for no step."""
+    plan_version: int
+    used: Usage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -154,6 +154,23 @@ class Evidence(Model):
     values: Annotated[dict[str, JsonValue], SkipValidation] = {}
     """The values that the criterion read, by their path."""
     why: str = ""
+    by: str = ""
+    """Who said so where code could not check it: a judge's model, or a person."""
+
+
+class Judgement(Model):
+    """What a judge or a person said of a criterion that code cannot check."""
+
+    criterion: str
+    holds: bool | None
+    """None: the judge cannot say, or its quotes are not in the evidence."""
+    why: str = ""
+    quotes: tuple[str, ...] = ()
+    """Words of the evidence that show it."""
+    by: str = ""
+    """The judge's model, or ``person:<name>``."""
+    at: float = 0.0
+    """Seconds since the epoch, UTC."""
 
 
 class Provenance(Model):
@@ -267,6 +284,10 @@ class Request(Model):
     recovery: Recovery | None = None
     question: str | None = None
     choices: tuple[str, ...] = ()
+    proposed: JsonValue = None
+    """kind ``question``: a value to confirm; a plain yes takes it as the answer."""
+    part_of: str | None = None
+    """The ``agent`` step that wants to make this call."""
     calls: tuple[Call, ...] = ()
     """kind ``plan``: the calls whose arguments are known now; a yes covers them, one by one."""
     sources: tuple[Source, ...] = ()

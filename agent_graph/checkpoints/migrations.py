@@ -231,6 +231,49 @@ MIGRATIONS = (
         ) WITHOUT ROWID;
         """,
     ),
+    Migration(
+        6,
+        "m006_reasoning",
+        """
+        -- What each model was asked, by role, step and plan version; `usage` keeps what earlier versions counted by role alone.
+        CREATE TABLE usage_entries (
+            run_id TEXT NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
+            role TEXT NOT NULL,
+            model TEXT NOT NULL,
+            step_id TEXT NOT NULL DEFAULT '',
+            plan_version INTEGER NOT NULL DEFAULT 0,
+            requests INTEGER NOT NULL DEFAULT 0,
+            input_tokens INTEGER NOT NULL DEFAULT 0,
+            output_tokens INTEGER NOT NULL DEFAULT 0,
+            cached_tokens INTEGER NOT NULL DEFAULT 0,
+            reasoning_tokens INTEGER NOT NULL DEFAULT 0,
+            seconds REAL NOT NULL DEFAULT 0,
+            money REAL NOT NULL DEFAULT 0,
+            unpriced INTEGER NOT NULL DEFAULT 0,
+            mac TEXT,
+            PRIMARY KEY (run_id, role, model, step_id, plan_version)
+        ) WITHOUT ROWID;
+
+        -- What an agent step and its model have said so far, message by message; `key` is of the step, its task and its inputs.
+        CREATE TABLE conversations (
+            run_id TEXT NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
+            key TEXT NOT NULL,
+            number INTEGER NOT NULL,
+            message TEXT NOT NULL,
+            mac TEXT,
+            PRIMARY KEY (run_id, key, number)
+        ) WITHOUT ROWID;
+
+        -- What a judge said of a criterion about exactly this evidence, which the key is of.
+        CREATE TABLE judgements (
+            run_id TEXT NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
+            key TEXT NOT NULL,
+            judgement TEXT NOT NULL,
+            mac TEXT,
+            PRIMARY KEY (run_id, key)
+        ) WITHOUT ROWID;
+        """,
+    ),
 )
 
 LATEST = MIGRATIONS[-1].number

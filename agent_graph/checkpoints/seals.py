@@ -46,6 +46,9 @@ SEALED = {
         SealedTable("approvals", ("id",)),
         SealedTable("leases", ("run_id",)),
         SealedTable("usage", ("run_id", "role")),
+        SealedTable("usage_entries", ("run_id", "role", "model", "step_id", "plan_version")),
+        SealedTable("conversations", ("run_id", "key", "number")),
+        SealedTable("judgements", ("run_id", "key")),
         SealedTable("policies", ("id",), None),
         SealedTable("grants", ("id",), None),
     )

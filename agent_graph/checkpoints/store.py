@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Self
 
 from agent_graph.checkpoints import purge
 from agent_graph.checkpoints.approvals import Approvals
+from agent_graph.checkpoints.conversations import Conversations
 from agent_graph.checkpoints.database import Database
 from agent_graph.checkpoints.grants import Grants
+from agent_graph.checkpoints.judgements import Judgements
 from agent_graph.checkpoints.keys import Given, Keys, keys_of_environment, read_keys
 from agent_graph.checkpoints.leases import Leases, check_fence
 from agent_graph.checkpoints.ledger import Ledger
@@ -64,6 +66,8 @@ class SqliteStore:
         self.policies = Policies(self.database, self.clock)
         self.grants = Grants(self.database, self.clock)
         self.usage = Usages(self.database)
+        self.conversations = Conversations(self.database)
+        self.judgements = Judgements(self.database)
         self._saver: BaseCheckpointSaver[str] | None = None
 
     @property

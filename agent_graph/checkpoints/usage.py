@@ -1,43 +1,60 @@
-"""What the models of a run were asked, by role."""
+"""What the models of a run were asked, by role, model, step and plan version."""
 
 from __future__ import annotations
 
 import sqlite3
+from collections import defaultdict
 
 from agent_graph.checkpoints.database import Database
 from agent_graph.checkpoints.leases import check_fence
 from agent_graph.identity import RunId
-from agent_graph.records import Lease, Usage
+from agent_graph.records import Lease, Usage, UsageEntry
+
+_COUNTED = tuple(Usage.__dataclass_fields__)
+_BEFORE = ("requests", "input_tokens", "output_tokens", "money", "unpriced")
+"""What schema 5 counted, by role alone."""
 
 
 class Usages:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def add(self, lease: Lease, role: str, used: Usage) -> None:
-        """Add to what the role has used. Raises LeaseLost."""
+    def add(self, lease: Lease, role: str, used: Usage, *, model: str = "", step_id: str = "", plan_version: int = 0) -> None:
+        """Add to what the role's model has used for the step. Raises LeaseLost."""
 
         def work(connection: sqlite3.Connection) -> None:
             check_fence(connection, lease)
             connection.execute(
-                """INSERT INTO usage (run_id, role, requests, input_tokens, output_tokens, money, unpriced) VALUES (?, ?, ?, ?, ?, ?, ?)
-                   ON CONFLICT (run_id, role) DO UPDATE SET requests = requests + excluded.requests,
-                       input_tokens = input_tokens + excluded.input_tokens, output_tokens = output_tokens + excluded.output_tokens,
-                       money = money + excluded.money, unpriced = unpriced + excluded.unpriced""",
-                (lease.run_id, role, used.requests, used.input_tokens, used.output_tokens, used.money, used.unpriced),
+                f"""INSERT INTO usage_entries (run_id, role, model, step_id, plan_version, {", ".join(_COUNTED)})
+                    VALUES (?, ?, ?, ?, ?, {", ".join("?" for _ in _COUNTED)})
+                    ON CONFLICT (run_id, role, model, step_id, plan_version)
+                    DO UPDATE SET {", ".join(f"{name} = {name} + excluded.{name}" for name in _COUNTED)}""",
+                (lease.run_id, role, model, step_id, plan_version, *(getattr(used, name) for name in _COUNTED)),
             )
 
         self._database.write(work)
 
     def of(self, run_id: RunId) -> dict[str, Usage]:
-        rows = self._database.sealed_rows("usage", "SELECT * FROM usage WHERE run_id = ? ORDER BY role", (run_id,))
-        return {
-            row["role"]: Usage(
-                requests=row["requests"],
-                input_tokens=row["input_tokens"],
-                output_tokens=row["output_tokens"],
-                money=row["money"],
-                unpriced=row["unpriced"],
+        """By role."""
+        found: dict[str, list[Usage]] = defaultdict(list)
+        for row in self._database.sealed_rows("usage", "SELECT * FROM usage WHERE run_id = ?", (run_id,)):
+            found[row["role"]].append(Usage(**{name: row[name] for name in _BEFORE}))
+        for entry in self.entries(run_id):
+            found[entry.role].append(entry.used)
+        return {role: sum(found[role], Usage()) for role in sorted(found)}
+
+    def entries(self, run_id: RunId) -> list[UsageEntry]:
+        """By role, model, step and plan version, in this order."""
+        rows = self._database.sealed_rows(
+            "usage_entries", "SELECT * FROM usage_entries WHERE run_id = ? ORDER BY role, model, step_id, plan_version", (run_id,)
+        )
+        return [
+            UsageEntry(
+                role=row["role"],
+                model=row["model"],
+                step_id=row["step_id"],
+                plan_version=row["plan_version"],
+                used=Usage(**{name: row[name] for name in _COUNTED}),
             )
             for row in rows
-        }
+        ]

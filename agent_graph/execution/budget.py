@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 import threading
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from agent_graph.errors import BudgetExceeded
@@ -78,13 +79,14 @@ class Budget:
 class Meter:
     """Of one run's models: what a planner asks before, and tells after, each request."""
 
-    def __init__(self, store: Store, lease: Lease, limits: Limits, tools: Mapping[str, ToolSpec]) -> None:
+    def __init__(self, store: Store, lease: Lease, limits: Limits, tools: Mapping[str, ToolSpec], plan_version: int = 0) -> None:
+        self._version = plan_version
         self._store = store
         self._lease = lease
         self._limits = limits
         self._tools = tools
 
-    def ask(self, role: str, model: str, input_bytes: int) -> int | None:
+    def ask(self, role: str, model: str, input_bytes: int, step_id: str | None = None) -> int | None:
         """How many tokens the reply may have; None: any number. No token is shorter than a byte, so that is what the input counts at worst.
 
         Raises BudgetExceeded.
@@ -133,20 +135,12 @@ class Meter:
             rooms.append((f"money {limit:g}", left / price.output * 1e6 if price.output else 1e12 if left >= 0 else -1.0))
         return rooms
 
-    def count(self, role: str, model: str, requests: int, input_tokens: int, output_tokens: int) -> None:
+    def count(self, role: str, model: str, used: Usage, step_id: str | None = None) -> None:
+        """Put what was used on record, with its price."""
         price = self._price(model)
-        money = (input_tokens * price.input + output_tokens * price.output) / 1e6 if price is not None else 0.0
-        self._store.usage.add(
-            self._lease,
-            role,
-            Usage(
-                requests=requests,
-                input_tokens=input_tokens,
-                output_tokens=output_tokens,
-                money=money,
-                unpriced=requests if price is None else 0,
-            ),
-        )
+        money = (used.input_tokens * price.input + used.output_tokens * price.output) / 1e6 if price is not None else 0.0
+        priced = replace(used, money=money, unpriced=used.requests if price is None else 0)
+        self._store.usage.add(self._lease, role, priced, model=model, step_id=step_id or "", plan_version=self._version)
 
     def _price(self, model: str) -> Price | None:
         exact = self._limits.prices.get(model)

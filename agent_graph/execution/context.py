@@ -13,11 +13,12 @@ from agent_graph.execution.isolation import Workers
 from agent_graph.execution.results import Results
 from agent_graph.execution.slots import Slots
 from agent_graph.identity import RunId
+from agent_graph.models.clients import Clients
 from agent_graph.plan import Plan
 from agent_graph.policy.dataflow import Dataflow
 from agent_graph.policy.lineage import Lineage
 from agent_graph.policy.permission import Rules
-from agent_graph.ports import Clock, Store
+from agent_graph.ports import Clock, Meter, Store
 from agent_graph.records import Lease
 from agent_graph.redaction import NOTHING, Redaction
 from agent_graph.tools.registry import ToolRegistry
@@ -42,6 +43,10 @@ class RunContext:
     """Where async tools run: the caller's loop under an async caller; None for the background loop."""
     lineage: Lineage = field(default_factory=dict)
     """Of the plan's steps that a replan brought."""
+    models: Clients | None = None
+    """By role; None: no model can be asked."""
+    meter: Meter | None = None
+    """Of what models are asked for the run's steps."""
     budget: Budget | None = None
     """None: nothing bounds the calls."""
     redaction: Redaction = NOTHING

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from agent_graph.errors import BudgetExceeded, CancelAsked, Interrupted
 from agent_graph.events import Note, PlanMade
@@ -28,10 +29,7 @@ def plan(state: State, visit: Visit) -> Update:
         if unused is not None:
             taken["messages"] = [unused_message(visit.run_id, taken["taken"], *unused)]
         return taken
-    store = visit.deps.store
-    context = PlanningContext(
-        goal=visit.record.goal, tools=visit.deps.tools.specs, answers=store.approvals.answers(visit.run_id), meter=visit.meter()
-    )
+    context = PlanningContext(**asked(visit))
     try:
         came = visit.think(lambda: visit.planner.plan(context))
     except CancelAsked:
@@ -59,6 +57,23 @@ def plan(state: State, visit: Visit) -> Update:
                 f"the planner {visit.planner.name} returned {type(came).__name__} instead of a Plan, a Question or an Answer",
             )
     return taken
+
+
+def asked(visit: Visit) -> dict[str, Any]:
+    """What a planner is told, whether it plans or replans."""
+    deps = visit.deps
+    return {
+        "goal": visit.record.goal,
+        "tools": deps.tools.specs,
+        "answers": deps.store.approvals.answers(visit.run_id),
+        "meter": visit.meter(),
+        "tell": visit.tell(),
+        "run_id": visit.run_id,
+        "mode": deps.mode or "single_shot",
+        "granularity": deps.granularity,
+        "blueprints": deps.blueprints,
+        "specialists": {name: one.description for name, one in deps.models.models.specialists.items()},
+    }
 
 
 def note_unused(state: State, visit: Visit) -> tuple[str, str] | None:
@@ -143,6 +158,7 @@ def put_question(visit: Visit, question: Question, read: tuple[Source, ...] = ()
             plan_version=visit.record.plan_version,
             question=question.text,
             choices=question.choices,
+            proposed=question.proposed,
             sources=read,
         ),
         visit.trace,

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from agent_graph.errors import BudgetExceeded, CancelAsked, Interrupted
 from agent_graph.events import Replanned
 from agent_graph.nodes.messages import plan_message
-from agent_graph.nodes.plan import outline, params_read, put_question, reads_values
+from agent_graph.nodes.plan import asked, outline, params_read, put_question, reads_values
 from agent_graph.nodes.visit import Visit
 from agent_graph.plan import Plan
 from agent_graph.policy.lineage import lineage_of
@@ -29,15 +29,12 @@ def replan(state: State, visit: Visit) -> Update:
             visit.blame("gave_up", why(visit))
         return {}
     context = ReplanningContext(
-        goal=visit.record.goal,
-        tools=visit.deps.tools.specs,
-        answers=store.approvals.answers(visit.run_id),
+        **asked(visit),
         plan=visit.plan,
         results=store.ledger.results(visit.run_id),
         issues=visit.current.issues if visit.current.verdict == "invalid" else (),
         reason=why(visit),
         replans_left=left,
-        meter=visit.meter(),
     )
     read = read_by(visit.planner, visit)
     try:

@@ -138,8 +138,13 @@ class Visit:
         return self.known.budget(lambda: Budget(deps.rules.limits, self.spent(), deps.clock))
 
     def meter(self) -> Meter:
-        """For a planner that asks a model."""
-        return Meter(self.deps.store, self.lease, self.deps.rules.limits, self.deps.tools.specs)
+        """For whoever asks a model."""
+        version = 0 if self.current is None else self.plan.version
+        return Meter(self.deps.store, self.lease, self.deps.rules.limits, self.deps.tools.specs, version)
+
+    def tell(self) -> Callable[[Event], None] | None:
+        """Streams an event without keeping it; None: nobody watches."""
+        return self.emit
 
     def frozen(self) -> dict[str, Step]:
         """The steps that have ended for good: in this version, and as the version that is being revised has them."""
@@ -169,6 +174,8 @@ class Visit:
             slots=deps.slots,
             workers=deps.workers,
             lineage=self.lineage,
+            models=deps.models,
+            meter=self.meter(),
             budget=self.budget if deps.rules.limits.bounds_calls else None,
             redaction=deps.redaction,
             loop=self.loop,

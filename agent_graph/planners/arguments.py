@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from agent_graph.planners.reply import NULL, REFERENCE, Schema, closed_object, parse, read_references, validator
+from agent_graph.models.replies import parse
+from agent_graph.planners.reply import NULL, REFERENCE, Schema, closed_object, read_references, validator
 
 MAX_DEPTH = 10
 """Objects and lists inside each other; what lies deeper travels as JSON text."""

@@ -45,6 +45,8 @@ class BlueprintPlanner:
             success_criteria=blueprint.success_criteria,
             stop_when=blueprint.stop_when,
             answer=blueprint.answer,
+            template=blueprint.template,
+            assumptions=blueprint.assumptions,
             mode=blueprint.mode,
         )
 

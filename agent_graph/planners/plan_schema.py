@@ -22,9 +22,10 @@ from typing import Any
 from pydantic import ValidationError
 
 from agent_graph.documents import describe, describe_path
+from agent_graph.models.replies import WrongReply, parse, short
 from agent_graph.plan import Goal, Plan
 from agent_graph.planners.arguments import arguments
-from agent_graph.planners.reply import DEFS, TEXTS, Schema, WrongReply, check, closed_object, parse, problems_of, read_references, short
+from agent_graph.planners.reply import DEFS, TEXTS, Schema, check, closed_object, problems_of, read_references
 from agent_graph.ports import Answer, GiveUp, Question, ToolSpec
 
 Reply = Plan | Question | Answer | GiveUp

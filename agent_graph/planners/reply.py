@@ -1,4 +1,4 @@
-"""The parts of a reply that everything else is made of: references, texts that are JSON, and holding a value against a schema."""
+"""The parts of a plan's schema that everything else is made of: references, and holding a value against a schema."""
 
 from __future__ import annotations
 
@@ -8,21 +8,10 @@ from typing import Any
 
 import jsonschema_rs
 
+from agent_graph.models.replies import WrongReply, short
 from agent_graph.plan import is_reference
 
 Schema = dict[str, Any]
-
-MAX_PROBLEMS = 12
-"""Of one reply that are told to the model."""
-
-
-class WrongReply(ValueError):
-    """The reply is not what was asked for; says what is wrong with it, for the model to read."""
-
-    def __init__(self, problems: Sequence[str]) -> None:
-        self.problems = tuple(problems)
-        more = len(problems) - MAX_PROBLEMS
-        super().__init__("\n".join(problems[:MAX_PROBLEMS]) + (f"\n… and {more} more" if more > 0 else ""))
 
 
 def closed_object(properties: Schema) -> Schema:
@@ -86,35 +75,6 @@ def write_references(value: Any) -> Any:
     return value
 
 
-def parse(text: str, at: str) -> Any:
-    try:
-        value, end = parse_first(text.strip())
-    except ValueError as error:
-        raise WrongReply([f"{at}: the text is not JSON ({error}): {short(text)}"]) from None
-    if end < len(text.strip()):
-        raise WrongReply([f"{at}: there is more after the JSON: {short(text.strip()[end:])}"])
-    return value
-
-
-def parse_first(text: str) -> tuple[Any, int]:
-    """The JSON value that the text begins with, and where it ends. Raises ValueError, also for what cannot be stored."""
-    try:
-        value, end = _DECODER.raw_decode(text)
-        json.dumps(value, ensure_ascii=False).encode()
-    except RecursionError:
-        raise ValueError("it is nested too deeply") from None
-    except UnicodeEncodeError:
-        raise ValueError("half a character, written as an escape") from None
-    return value, end
-
-
-def _refuse(constant: str) -> Any:
-    raise ValueError(f"{constant} is not a number that JSON has")
-
-
-_DECODER = json.JSONDecoder(parse_constant=_refuse)
-
-
 _VALIDATORS: dict[int, tuple[Schema, jsonschema_rs.Validator]] = {}
 
 
@@ -162,8 +122,3 @@ def _named(schema: Schema) -> str:
     if "enum" in schema:
         return f"one of {', '.join(json.dumps(each, ensure_ascii=False) for each in schema['enum'])}"
     return f"{'an' if schema['type'][0] in 'aeiou' else 'a'} {schema['type']}" if schema["type"] != "null" else "null"
-
-
-def short(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False, default=str)
-    return text if len(text) <= 120 else f"{text[:120]}…"

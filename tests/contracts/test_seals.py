@@ -465,8 +465,8 @@ def test_what_was_used_of_a_budget_cannot_be_made_less(driven: Any) -> None:
     store.usage.add(lease, "planner", Usage(requests=1, input_tokens=10))
     store.usage.add(lease, "planner", Usage(requests=1, input_tokens=10))
     assert store.usage.of(RUN)["planner"].requests == 2
-    edit(path, sql("UPDATE usage SET requests = 0 WHERE run_id = :run"))
-    with pytest.raises(StoreUnreadable, match=f"the row {RUN}/planner of usage"):
+    edit(path, sql("UPDATE usage_entries SET requests = 0 WHERE run_id = :run"))
+    with pytest.raises(StoreUnreadable, match=f"the row {RUN}/planner.* of usage_entries"):
         store.usage.of(RUN)
 
 

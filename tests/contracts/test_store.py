@@ -20,6 +20,7 @@ from agent_graph.events import (
     AnyEvent,
     Decided,
     Done,
+    Drafted,
     Event,
     IssueFound,
     Note,
@@ -29,6 +30,7 @@ from agent_graph.events import (
     RunStarted,
     StepFinished,
     StepStarted,
+    Token,
     Waiting,
 )
 from agent_graph.identity import Digest, EffectKey, RequestId, RunId, StepId, call_digest, effect_key
@@ -902,6 +904,8 @@ def test_a_clock_that_jumps_changes_nothing_for_an_owner_on_this_machine(store: 
 
 COMMON: dict[str, Any] = {"run_id": RUN, "at": 1.5}
 EVENTS: list[Event] = [
+    Token(**COMMON, role="planner", text="so"),
+    Drafted(**COMMON, step={"id": "a"}),
     RunStarted(**COMMON, goal="tell them", resumed=True),
     PlanMade(**COMMON, version=2, digest="d", steps=[{"id": "send", "needs": ["look"]}], created_by="p"),
     Replanned(**COMMON, version=3, digest="d", steps=[], created_by="p", reason="r", kept=["look"]),

@@ -18,6 +18,7 @@ from agent_graph import AgentGraph, Approve, InvalidPlan, Limits, NotDone, Plan,
 from agent_graph.errors import BudgetExceeded
 from agent_graph.policy.limits import Price, RoleLimits
 from agent_graph.ports import SystemClock
+from agent_graph.records import Usage
 from agent_graph.testing import ScriptedPlanner
 
 ALLOW = Policy.allow_all()
@@ -334,7 +335,8 @@ class Metered(ScriptedPlanner):
             room = context.meter.ask("planner", "house:model", 100)
             self.rooms.append(room)
             self.asked += 1
-            context.meter.count("planner", "house:model", 1, 100, min(self.tokens - 100, self.tokens if room is None else room))
+            written = min(self.tokens - 100, self.tokens if room is None else room)
+            context.meter.count("planner", "house:model", Usage(requests=1, input_tokens=100, output_tokens=written))
         return super().plan(context)
 
 

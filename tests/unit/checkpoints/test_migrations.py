@@ -10,7 +10,21 @@ from pathlib import Path
 from agent_graph.checkpoints.database import Database
 from agent_graph.checkpoints.migrations import LATEST, MIGRATIONS, migrate
 
-TABLES = {"runs", "plans", "effects", "approvals", "leases", "events", "policies", "grants", "usage", "seals"}
+TABLES = {
+    "runs",
+    "plans",
+    "effects",
+    "approvals",
+    "leases",
+    "events",
+    "policies",
+    "grants",
+    "usage",
+    "seals",
+    "usage_entries",
+    "conversations",
+    "judgements",
+}
 
 
 def tables(connection: sqlite3.Connection) -> set[str]:

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent_graph.models.replies import WrongReply
 from agent_graph.plan import Goal, Plan, Step
 from agent_graph.planners.plan_schema import MAX_PROPERTIES, PlanSchema, plan_schema
-from agent_graph.planners.reply import WrongReply
 from agent_graph.ports import Answer, GiveUp, Question, ToolSpec
 
 GOAL = Goal(text="try")
