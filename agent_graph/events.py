@@ -53,6 +53,8 @@ class PlanMade(Event):
     count: int = 0
     """Of steps."""
     created_by: str = ""
+    prompt: str = ""
+    """Version of the prompt that it came from; empty where no model made it."""
 
     def for_trace(self) -> Self:
         return replace(self, steps=[], count=self.count or len(self.steps))

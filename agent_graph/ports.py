@@ -370,6 +370,8 @@ class PlanningContext:
     granularity: Granularity = "auto"
     blueprints: Mapping[str, Blueprint] = field(default_factory=dict)
     """Nested plans that a step may name."""
+    executor: bool = False
+    """Whether there is a model for ``model`` and ``agent`` steps."""
     specialists: Mapping[str, str] = field(default_factory=dict)
     """Named executors that a step may be given to, and what each is good at."""
 
