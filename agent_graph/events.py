@@ -125,6 +125,20 @@ class Decided(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Revised(Event):
+    """A person changed what the run is to do."""
+
+    kind: ClassVar[str] = "revised"
+    phase: ClassVar[Phase] = "planning"
+    by: str | None = None
+    before: dict[str, Any]
+    """Of the goal, what was changed: ``text``, ``params``, ``constraints``, ``success_criteria``."""
+    after: dict[str, Any]
+    closed: list[str] = field(default_factory=list)
+    """Ids of the requests that waited, or were decided and not acted on: they were about the goal as it was."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Note(Event):
     """Something worth knowing that has no type of its own: a late result, an input that was not used."""
 
@@ -147,8 +161,11 @@ class Token(Event):
 
     kind: ClassVar[str] = "token"
     role: str
+    """The words of ``summarizer``, and of an ``executor``, are for people; those of a ``planner`` are the JSON of a plan."""
     text: str
     step_id: str | None = None
+    begins: bool = False
+    """Whether a reply begins here. Words of this role and step that came before it, in this drive, were another's: one that could not be used."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,7 +175,9 @@ class Drafted(Event):
     kind: ClassVar[str] = "drafted"
     phase: ClassVar[Phase] = "planning"
     step: dict[str, Any]
-    """``{id, kind, tool, description}``."""
+    """``{id, kind, tool, description}``, as the model wrote it: nothing of it has been checked."""
+    number: int = 1
+    """Counted in one reply. At 1 a draft begins; what was drafted before it is not used."""
 
 
 AnyEvent = (
@@ -173,6 +192,7 @@ AnyEvent = (
     | Observed
     | Waiting
     | Decided
+    | Revised
     | Note
     | Done
 )
@@ -191,6 +211,7 @@ _TYPES: dict[str, type[Event]] = {
         Observed,
         Waiting,
         Decided,
+        Revised,
         Note,
         Done,
     )
