@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-from . import machine, makespan, plot, reads, resume, side_by_side, starting, validating, writes
+from . import machine, makespan, plot, reads, resume, sent_bytes, side_by_side, starting, validating, writes
 from .dbos_chain import INSTALLED as DBOS_INSTALLED
 from .measure import Bench
 from .table import Found, report, write_into
@@ -28,6 +28,7 @@ ROWS: dict[str, Callable[[Bench], Found]] = {
     "validate": validating.rows,
     "start": starting.rows,
     "side-by-side": side_by_side.rows,
+    "sent": sent_bytes.rows,
 }
 
 

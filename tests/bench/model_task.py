@@ -1,0 +1,113 @@
+"""A task of k tool calls, each of which needs what the one before it returned, and a script for whoever is asked to do it."""
+
+from __future__ import annotations
+
+import json
+import random
+from dataclasses import dataclass
+from typing import Any
+
+from langchain_openai import ChatOpenAI
+from pydantic import SecretStr
+
+from agent_graph.model_server import Asked, ModelServer, Reply, calls
+from agent_graph.tools.tool import Tool, tool
+
+WORDS = [
+    "account",
+    "invoice",
+    "transfer",
+    "approved",
+    "reviewed",
+    "region",
+    "desk",
+    "limit",
+    "signed",
+    "posted",
+    "reversed",
+    "pending",
+    "checked",
+    "owner",
+    "audit",
+    "branch",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    calls: int
+    """k: an entry each, from the first to the last."""
+    size: int
+    """Characters of text in one entry."""
+
+    @property
+    def goal(self) -> str:
+        return f"Follow the audit trail from entry e1 until you have read {self.calls} entries, and say what the last one holds."
+
+    def entry(self, entry_id: str) -> dict[str, Any]:
+        """The same for the same id."""
+        chance, words = random.Random(entry_id), ""
+        while len(words) < self.size:
+            words += chance.choice(WORDS) + " "
+        return {"id": entry_id, "at": "2026-03-02T09:00:00Z", "text": words[: self.size], "next": f"e{int(entry_id[1:]) + 1}"}
+
+    def tools(self) -> list[Tool]:
+        """One that is needed and five that are not, as a real desk would offer them."""
+
+        @tool(risk="read_only")
+        def read_entry(entry_id: str) -> dict[str, Any]:
+            """Read one entry of the audit trail. `next` is the id of the entry that follows."""
+            return self.entry(entry_id)
+
+        @tool(risk="read_only")
+        def search_entries(text: str, since: str | None = None, until: str | None = None, most: int = 20) -> list[dict[str, Any]]:
+            """Find entries of the audit trail by words in their text, within a span of time, newest first."""
+            return []
+
+        @tool(risk="read_only")
+        def read_account(account_id: str) -> dict[str, Any]:
+            """Read an account: owner, region, limits, and whether it is open."""
+            return {}
+
+        @tool(risk="read_only")
+        def list_accounts(region: str | None = None, open_only: bool = True) -> list[dict[str, Any]]:
+            """List accounts, of one region or of all."""
+            return []
+
+        @tool(risk="write", recovery="idempotent")
+        def add_note(entry_id: str, text: str) -> dict[str, str]:
+            """Add a note to an entry of the audit trail; everybody at the desk can read it."""
+            return {}
+
+        @tool(risk="external_communication")
+        def send_mail(to: list[str], subject: str, text: str) -> dict[str, str]:
+            """Send a mail from the desk's address."""
+            return {}
+
+        return [read_entry, search_entries, read_account, list_accounts, add_note, send_mail]
+
+    # ── what the scripted model says ──────────────────────────────────────────────────────────────────────────────────
+
+    def in_a_loop(self, asked: Asked) -> Reply:
+        """One call a turn, with the id that the last result named; then the answer."""
+        if len(asked.results) == self.calls:
+            return Reply(text=f"The last entry holds: {json.loads(asked.results[-1])['text']}")
+        return calls(("read_entry", {"entry_id": json.loads(asked.results[-1])["next"] if asked.results else "e1"}))
+
+    def planned(self, _: Asked) -> Reply:
+        """The whole plan: what is not known yet is referred to."""
+        steps = [{"id": f"s{n}", "tool": "read_entry", "args": {"entry_id": self._from(n)}} for n in range(1, self.calls + 1)]
+        return _plan(steps, {"ref": f"steps.s{self.calls}.output.text"})
+
+    @staticmethod
+    def _from(n: int) -> Any:
+        return "e1" if n == 1 else {"ref": f"steps.s{n - 1}.output.next"}
+
+
+def _plan(steps: list[dict[str, Any]], answer: Any) -> Reply:
+    document = {"reply": {"kind": "plan", "reason": "Entry by entry.", "steps": steps, "answer": answer}}
+    return Reply(text=json.dumps(document))
+
+
+def model_of(server: ModelServer) -> ChatOpenAI:
+    return ChatOpenAI(model="gpt-scripted", base_url=server.url, api_key=SecretStr("none"), max_retries=0, timeout=60)
