@@ -171,6 +171,8 @@ class Judgement(Model):
     """The judge's model, or ``person:<name>``."""
     at: float = 0.0
     """Seconds since the epoch, UTC."""
+    remarks: tuple[Issue, ...] = ()
+    """Of a plan: what the judge has to say of it."""
 
 
 class Provenance(Model):
@@ -288,6 +290,8 @@ class Request(Model):
     """kind ``question``: a value to confirm; a plain yes takes it as the answer."""
     part_of: str | None = None
     """The ``agent`` step that wants to make this call."""
+    criterion: str | None = None
+    """kind ``question``: a criterion that neither code nor a judge could decide; approve: it holds, reject: it does not."""
     calls: tuple[Call, ...] = ()
     """kind ``plan``: the calls whose arguments are known now; a yes covers them, one by one."""
     sources: tuple[Source, ...] = ()
@@ -322,8 +326,8 @@ class Request(Model):
 
     @property
     def choices_are_verbs(self) -> bool:
-        """A failed step that says ``on_failure: ask`` is answered with approve (try again) or reject."""
-        return self.kind == "question" and self.tool is not None
+        """A failed step that says ``on_failure: ask`` is answered with approve (try again) or reject, and so is a criterion (it holds)."""
+        return self.kind == "question" and (self.tool is not None or self.criterion is not None)
 
     def __str__(self) -> str:
         when = datetime.fromtimestamp(self.asked).astimezone().isoformat(timespec="seconds")
