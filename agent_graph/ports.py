@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 from pydantic import JsonValue
 
 from agent_graph.identity import Digest, EffectKey, RequestId, RunId
-from agent_graph.plan import Blueprint, Goal, Granularity, Mode, Plan, Recovery, Risk
+from agent_graph.plan import Blueprint, Goal, Granularity, Mode, Plan, Recovery, Risk, StepBudget
 from agent_graph.records import (
     ApprovalRecord,
     Effect,
@@ -112,8 +112,8 @@ class ToolSpec:
     """Of a read: seconds for which what it gave is given again to the same arguments, without a call. None: never."""
     needs: Mapping[str, str] = field(default_factory=dict)
     """By argument, the kind of fact that it takes; for the chain planner."""
-    gives: tuple[str, ...] = ()
-    """The kinds of fact that it gives; for the chain planner."""
+    gives: Mapping[str, str] = field(default_factory=dict)
+    """By kind of fact that it gives, the JMESPath of it in the output, empty for the whole; for the chain planner."""
     cost: float = 1.0
     """What a call costs a plan of the chain planner, beside the other tools."""
 
@@ -156,6 +156,7 @@ class RunStore(Protocol):
     def blame(self, lease: Lease, error: Diagnosis) -> None: ...
     def finish(self, lease: Lease, status: StoredStatus, *, answer: Any = None, error: Diagnosis | None = None) -> None: ...
     def ask_cancel(self, run_id: RunId, by: str | None = None) -> RunRecord: ...
+    def revise(self, lease: Lease, goal: Goal, closed: Sequence[str] = ()) -> None: ...
     def add_plan(self, lease: Lease, plan: Plan, lineage: Mapping[str, Any] | None = None) -> None: ...
     def judge_plan(self, lease: Lease, version: int, report: Report) -> None: ...
     def plan(self, run_id: RunId, version: int | None = None) -> PlanRecord | None: ...
@@ -341,15 +342,40 @@ class GiveUp:
     reason: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """What one role's model, or one specialist, may use in a run, as its configuration says; the run's limits hold beside it."""
+
+    max_requests: int | None = None
+    max_tokens: int | None = None
+    max_money: float | None = None
+    max_reply_tokens: int | None = None
+    """Of one reply."""
+    specialist: str = ""
+    """Counted over what this specialist was asked; empty: over all that the role was."""
+
+
+UNBOUND = Bounds()
+
+
 class Meter(Protocol):
     """Counts what models are asked, by role; within the limits of the run."""
 
-    def ask(self, role: str, model: str, input_bytes: int, step_id: str | None = None) -> int | None:
-        """Before a request: how many tokens its reply may have; None: any number. Raises BudgetExceeded."""
+    def ask(
+        self, role: str, model: str, input_bytes: int, step_id: str | None = None, *, own: Bounds = UNBOUND, step: StepBudget | None = None
+    ) -> int | None:
+        """Before a request: how many tokens its reply may have; None: any number. ``count`` must follow. ``step``: what ``step_id`` may use.
+
+        Raises BudgetExceeded.
+        """
         ...
 
     def count(self, role: str, model: str, used: Usage, step_id: str | None = None) -> None:
         """After it. ``used`` without its money, which is worked out here. Credited to the role, the step and the plan version."""
+        ...
+
+    def note(self, message: str, step_id: str | None = None, *, first_of: str = "") -> None:
+        """Put something worth knowing into the run's trace. ``first_of``: only before the first request of this role."""
         ...
 
 

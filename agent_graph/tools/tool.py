@@ -21,6 +21,7 @@ from agent_graph.identity import digest
 from agent_graph.letters import spell
 from agent_graph.plan import RISKS, Recovery, Risk
 from agent_graph.ports import Isolation, ToolSpec
+from agent_graph.tools.facts import given, needed
 from agent_graph.verdicts import Probed, Undo
 
 DEFAULT_TIMEOUT = 60.0
@@ -99,6 +100,10 @@ def tool(
     isolation: Isolation = "thread",
     undo: UndoFunction | None = None,
     definite: Sequence[type[BaseException]] = (),
+    ttl: float | None = None,
+    needs: Mapping[str, str] | None = None,
+    gives: Sequence[str] | Mapping[str, str] = (),
+    cost: float = 1.0,
 ) -> Callable[[Any], Tool]: ...
 @overload
 def tool(
@@ -124,6 +129,10 @@ def tool(
     isolation: Isolation = "thread",
     undo: UndoFunction | None = None,
     definite: Sequence[type[BaseException]] = (),
+    ttl: float | None = None,
+    needs: Mapping[str, str] | None = None,
+    gives: Sequence[str] | Mapping[str, str] = (),
+    cost: float = 1.0,
 ) -> Tool: ...
 def tool(
     thing: Any = None,
@@ -148,6 +157,10 @@ def tool(
     isolation: Isolation = "thread",
     undo: UndoFunction | None = None,
     definite: Sequence[type[BaseException]] = (),
+    ttl: float | None = None,
+    needs: Mapping[str, str] | None = None,
+    gives: Sequence[str] | Mapping[str, str] = (),
+    cost: float = 1.0,
 ) -> Any:
     """Declare a tool: ``@tool(risk="read_only")`` above a function, or ``tool(thing, name=…, risk=…)`` around what exists.
 
@@ -168,6 +181,10 @@ def tool(
     ``outbound``: whether a call carries its arguments out of the house; unless said, ``external_communication`` does. ``price``: money that
     one call costs at most, or the name of the argument that says so; unless said it is 0, and not known for ``money``. ``unsafe``: why a
     person must be asked before each call, whatever the policy allows; empty when nobody must.
+
+    ``ttl``: seconds for which what a read gave is given again to the same arguments, without a call (docs/caching.md). ``needs``: by argument,
+    the kind of fact that it takes; ``gives``: the kinds of fact that it gives, or by kind the JMESPath of it in the output; ``cost``: what a
+    call costs a plan. The last three are for the chain planner, and for finding another tool when one fails (docs/chain.md).
 
     Raises InvalidToolError when the declaration cannot work.
     """
@@ -192,13 +209,17 @@ def tool(
         isolation=isolation,
         undo=undo,
         definite=tuple(definite),
+        ttl=ttl,
+        needs=dict(needs or {}),
+        gives=gives if isinstance(gives, str) else dict(gives) if isinstance(gives, Mapping) else tuple(gives),
+        cost=cost,
     )
     if thing is None:
         return declared
     return thing if isinstance(thing, Tool) and declared.keywords == _NOTHING_SAID else declared(thing)
 
 
-_NOTHING_SAID = {
+_NOTHING_SAID: dict[str, Any] = {
     "name": None,
     "description": None,
     "args_schema": None,
@@ -218,6 +239,10 @@ _NOTHING_SAID = {
     "isolation": "thread",
     "undo": None,
     "definite": (),
+    "ttl": None,
+    "needs": {},
+    "gives": (),
+    "cost": 1.0,
 }
 
 
@@ -243,6 +268,10 @@ def _declare(
     isolation: Isolation,
     undo: UndoFunction | None,
     definite: tuple[type[BaseException], ...],
+    ttl: float | None,
+    needs: dict[str, str],
+    gives: str | tuple[str, ...] | dict[str, str],
+    cost: float,
 ) -> Tool:
     if isinstance(thing, Tool):
         raise InvalidToolError(f"{thing.name} is a tool already; declare what it is where it is made")
@@ -279,6 +308,12 @@ def _declare(
         raise InvalidToolError(f"tool {name}: price is what one call costs at most, at least 0")
     if undo is not None and risk == "read_only":
         raise InvalidToolError(f"tool {name}: a read_only tool changes nothing that undo could take back")
+    if ttl is not None and risk != "read_only":
+        raise InvalidToolError(f"tool {name}: ttl is for read_only tools; what a {risk} call gave cannot stand for another call")
+    if ttl is not None and not 0 < ttl < float("inf"):
+        raise InvalidToolError(f"tool {name}: ttl is seconds, above 0; leave it out to have each call made")
+    if not 0 <= cost < float("inf"):
+        raise InvalidToolError(f"tool {name}: cost is what a call costs a plan beside the other tools, at least 0")
     spec = ToolSpec(
         name=name,
         description=description or made.description,
@@ -297,6 +332,10 @@ def _declare(
         parallel=parallel,
         rate=rate,
         isolation=isolation,
+        ttl=ttl,
+        needs=needed(name, needs, arguments),
+        gives=given(name, gives, made.output_schema),
+        cost=cost,
     )
     spec = replace(spec, digest=digest([name, spec.args_schema, spec.output_schema, risk, recovery, *(["unsafe"] if unsafe else [])]))
     bound = None if probe is None else _bind(probe, made.wants_context)
