@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from agent_graph.events import Observed
-from agent_graph.execution.asking import put
 from agent_graph.execution.results import ENDED
-from agent_graph.identity import digest, new_id
+from agent_graph.nodes.extending import wants_more
+from agent_graph.nodes.ladder import after_failure, reason
 from agent_graph.nodes.messages import progress_message, request_message
+from agent_graph.nodes.verifying import unverified
 from agent_graph.nodes.visit import Visit
 from agent_graph.plan import Step
 from agent_graph.state import State, Update
-from agent_graph.verdicts import Deviation, Observation, Request, StepResult, StepStatus
+from agent_graph.verdicts import Deviation, Observation, StepStatus
 
 
 def observe(state: State, visit: Visit) -> Update:
     if visit.over or visit.current is None or visit.current.verdict != "valid":
         return {"next": "conclude", "why": "there is nothing to observe"}
+    if visit.revised:
+        return {"next": "replan", "why": "the goal was revised"}
     seen = look(visit)
     waiting = visit.deps.store.approvals.open(visit.run_id)
     visit.deps.store.runs.set_status(visit.lease, "paused" if seen.next == "approve" and waiting else "running", seen)
@@ -58,8 +61,8 @@ def look(visit: Visit) -> Observation:
         following, why = after_failure(visit, halted)
         return observation(following, why)
     if visit.results.may_stop():
-        return observation("conclude", f"stop_when holds: {plan.stop_when}")
-    asked = {request.step_id for request in open_requests}
+        return unverified(visit) or observation("conclude", f"stop_when holds: {plan.stop_when}{not_needed(visit)}")
+    asked = {name for request in open_requests for name in (request.step_id, request.part_of)}
     left = results.open_steps()
     free = [step for step in left if step.id not in asked and all(results.ended(need) for need in visit.flow.needs[step.id])]
     if free:
@@ -73,7 +76,20 @@ def look(visit: Visit) -> Observation:
     if left:
         visit.blame("stuck", f"{', '.join(step.id for step in left)} cannot run")
         return observation("conclude", "steps are left that cannot run")
-    return observation("conclude", "every step has ended")
+    if wants_more(visit):
+        return observation("replan", "what was planned has ended well, and the plan is open: it is planned on")
+    return unverified(visit) or observation("conclude", "every step has ended")
+
+
+MOST_NAMED = 20
+"""Steps that are named in one sentence."""
+
+
+def not_needed(visit: Visit) -> str:
+    """The steps that an early stop leaves undone, in words."""
+    left = [step.id for step in visit.results.open_steps()]
+    more = f" and {len(left) - MOST_NAMED} more" if len(left) > MOST_NAMED else ""
+    return f"; not needed any more: {', '.join(left[:MOST_NAMED])}{more}" if left else ""
 
 
 def overspent(visit: Visit, came: dict[str, StepStatus]) -> Step | None:
@@ -89,70 +105,3 @@ def deviation(visit: Visit, step: Step) -> Deviation:
     result = visit.results.result(step.id)
     error = result.error if result is not None else None
     return Deviation(step_id=step.id, code=error.code if error else "failed", message=error.message if error else "")
-
-
-def after_failure(visit: Visit, halted: list[Step]) -> tuple[str, str]:
-    """The gravest of what the failed steps say: fail, then what the policy puts before a person, then replan, then ask."""
-    for step in halted:
-        if step.on_failure == "fail":
-            return end_with(visit, step, "its on_failure says so")
-    for step in halted:
-        if step.on_failure == "replan" and exhausted(visit, step):
-            ask_what_to_do(visit, step)
-            return "approve", f"step {step.id} failed at every attempt, and policy {visit.deps.rules.policy.name!r} asks a person"
-    for step in halted:
-        if step.on_failure == "replan":
-            if not visit.planner.can_replan:
-                return end_with(visit, step, f"{visit.planner.name} cannot replan")
-            if visit.replans_left() == 0:
-                visit.overspent(
-                    f"step {step.id} failed after {visit.deps.rules.limits.max_replans} replans: {reason(visit, step)}", step.id
-                )
-                return "conclude", "no replan is left"
-            return "replan", f"step {step.id} failed: {reason(visit, step)}"
-    ask_what_to_do(visit, halted[0])
-    return "approve", f"step {halted[0].id} failed, and a person says what to do"
-
-
-def exhausted(visit: Visit, step: Step) -> bool:
-    """Whether the step's calls failed as often as they may, and the policy wants a person to know of it first."""
-    spec = visit.deps.tools.specs.get(step.tool or "")
-    result = visit.results.result(step.id)
-    if spec is None or result is None or result.error is None or spec.risk not in visit.deps.rules.policy.escalate:
-        return False
-    return result.error.code in ("tool_failed", "timeout", "outcome_unknown")
-
-
-def end_with(visit: Visit, step: Step, why: str) -> tuple[str, str]:
-    result = visit.results.result(step.id)
-    code = result.error.code if result is not None and result.error else "step_failed"
-    visit.blame(code, f"step {step.id} failed: {reason(visit, step)}", step.id)
-    return "conclude", f"step {step.id} failed, and {why}"
-
-
-def reason(visit: Visit, step: Step) -> str:
-    result = visit.results.result(step.id)
-    return result.error.message if result is not None and result.error else "no reason is recorded"
-
-
-def ask_what_to_do(visit: Visit, step: Step) -> None:
-    result: StepResult | None = visit.results.result(step.id)
-    standing = visit.results.standing(step.id)
-    attempts = result.attempts if result is not None else 0
-    effect = visit.deps.store.ledger.effect(standing.key) if standing is not None else None
-    request = Request(
-        id=new_id(),
-        run_id=visit.run_id,
-        kind="question",
-        args=effect.args if effect is not None else None,
-        risk=effect.risk if effect is not None else None,
-        idempotency_key=effect.key if effect is not None and effect.recovery is not None else None,
-        digest=digest(["failed", visit.run_id, visit.plan.version, step.id, attempts, standing.key if standing else ""]),
-        reason=f"step {step.id} failed{f' after {attempts} attempts' if attempts > 1 else ''}: {reason(visit, step)}",
-        asked=visit.now(),
-        plan_version=visit.plan.version,
-        step_id=step.id,
-        tool=step.tool or step.kind,
-        question=f"Step {step.id} failed. Approve to try it again, or reject to give it up.",
-    )
-    put(visit.deps.store, visit.lease, request, visit.trace)

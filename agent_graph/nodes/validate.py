@@ -26,6 +26,8 @@ def validate(state: State, visit: Visit) -> Update:
     if visit.current is None:
         visit.blame("no_plan", "there is no plan to validate")
         return {"next": "conclude", "why": "there is no plan"}
+    if visit.revised:
+        return {"next": "replan", "why": "the goal was revised"}
     say_policy(visit, visit.current)
     report = compiled(visit)
     if visit.current.verdict is None:
