@@ -39,6 +39,7 @@ from agent_graph.policy.standing import make_grant
 from agent_graph.ports import Clock, Planner, PlanningContext, Store, SystemClock
 from agent_graph.records import Owner, RunRecord
 from agent_graph.redaction import Redaction
+from agent_graph.revising import revise
 from agent_graph.runs import read_run
 from agent_graph.state import Run, RunStatus
 from agent_graph.threads import on_own_thread
@@ -94,7 +95,9 @@ class AgentGraph:
         self.deps = Deps(
             planner=self.planner or _NoPlanner(),
             tools=registry,
-            rules=Rules(tools=registry.specs, policy=self.policy, limits=self.limits, scopes=_scopes(principals)),
+            rules=Rules(
+                tools=registry.specs, policy=self.policy, limits=self.limits, scopes=_scopes(principals), models=clients.models
+            ),
             store=self.store,
             clock=self.clock,
             redaction=Redaction.of(environment(), secrets),
@@ -216,6 +219,64 @@ class AgentGraph:
     ) -> AsyncIterator[Event]:
         """As ``aresume``, event by event."""
         run_id = await on_own_thread(self._decide, run, decision, by, takeover)
+        async with contextlib.aclosing(self._driver.adrive(run_id)) as events:
+            async for event in events:
+                yield event
+
+    def revise(
+        self,
+        run: str | Run,
+        *,
+        goal: str | Goal | None = None,
+        constraints: Iterable[str] | None = None,
+        params: Mapping[str, Any] | None = None,
+        by: str | None = None,
+    ) -> Run:
+        """Change what a run that waits, or was interrupted, is to do, and go on: what has landed stays, the rest is planned anew.
+
+        ``goal``: another text, or a ``Goal`` (its criteria count, too). ``constraints`` take the place of the earlier ones; ``params`` are laid
+        over the run's. What waited for a decision is withdrawn, but for what is in doubt; a yes that was given still covers exactly its call.
+
+        Raises UsageError when the planner cannot make another plan, or nothing would be changed; UnknownRun, RunFinished, and RunBusy while
+        somebody drives the run. Nothing is changed then.
+        """
+        return self._to_the_end(self._revise(run, goal, constraints, params, by))
+
+    async def arevise(
+        self,
+        run: str | Run,
+        *,
+        goal: str | Goal | None = None,
+        constraints: Iterable[str] | None = None,
+        params: Mapping[str, Any] | None = None,
+        by: str | None = None,
+    ) -> Run:
+        """As ``revise``, for async callers."""
+        return await self._to_the_end_async(await on_own_thread(self._revise, run, goal, constraints, params, by))
+
+    def stream_revise(
+        self,
+        run: str | Run,
+        *,
+        goal: str | Goal | None = None,
+        constraints: Iterable[str] | None = None,
+        params: Mapping[str, Any] | None = None,
+        by: str | None = None,
+    ) -> Iterator[Event]:
+        """As ``revise``, event by event."""
+        return self._driver.drive(self._revise(run, goal, constraints, params, by))
+
+    async def astream_revise(
+        self,
+        run: str | Run,
+        *,
+        goal: str | Goal | None = None,
+        constraints: Iterable[str] | None = None,
+        params: Mapping[str, Any] | None = None,
+        by: str | None = None,
+    ) -> AsyncIterator[Event]:
+        """As ``arevise``, event by event."""
+        run_id = await on_own_thread(self._revise, run, goal, constraints, params, by)
         async with contextlib.aclosing(self._driver.adrive(run_id)) as events:
             async for event in events:
                 yield event
@@ -393,6 +454,19 @@ class AgentGraph:
             self.store.events.add(Note(run_id=record.id, at=self.clock.now(), message=f"taken over from {seen}, which was killed"))
         if decision is not None:
             self.store.approvals.decide(record.id, decisions, by)
+        return record.id
+
+    def _revise(
+        self,
+        run: str | Run,
+        goal: str | Goal | None,
+        constraints: Iterable[str] | None,
+        params: Mapping[str, Any] | None,
+        by: str | None,
+    ) -> RunId:
+        record = self._record(run)
+        self._refuse_ended(record)
+        revise(self.store, self.clock, self.deps.planner_of(record.id), record, goal, constraints, params, by)
         return record.id
 
     def _seen(self, run_id: RunId, takeover: bool | Owner) -> Owner | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from agent_graph.checkpoints.database import Database, reads_row
@@ -170,6 +170,33 @@ class Runs:
             )
         )
         return self.get(run_id)
+
+    def revise(self, lease: Lease, goal: Goal, closed: Sequence[str] = ()) -> None:
+        """Another goal for a run that has not finished; ``closed``: ids of the requests that were about the old one, whose decisions, if there
+        are any, are not acted on any more. What people answered stays on record. Raises StoreError for a run that is to end."""
+        now = self._clock.now()
+        text = goal.model_dump_json(exclude_defaults=True)
+
+        def work(connection: sqlite3.Connection) -> None:
+            check_fence(connection, lease)
+            changed = connection.execute(
+                """UPDATE runs SET goal = ?, updated = ? WHERE id = ? AND status IN ('running', 'paused')
+                   AND error IS NULL AND cancel_asked IS NULL""",
+                (text, now, lease.run_id),
+            ).rowcount
+            if not changed:
+                raise StoreError(f"run {lease.run_id} has ended, or is about to; its goal stays as it is")
+            for request_id in closed:
+                connection.execute(
+                    "UPDATE approvals SET closed = ? WHERE id = ? AND run_id = ? AND handled IS NULL AND closed IS NULL",
+                    (now, request_id, lease.run_id),
+                )
+            waits = connection.execute(
+                "SELECT 1 FROM approvals WHERE run_id = ? AND decided IS NULL AND closed IS NULL LIMIT 1", (lease.run_id,)
+            ).fetchone()
+            connection.execute("UPDATE runs SET status = ? WHERE id = ?", ("paused" if waits else "running", lease.run_id))
+
+        self._database.write(work)
 
     # ── plans ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 

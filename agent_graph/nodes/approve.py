@@ -94,6 +94,8 @@ def act(visit: Visit, decided: list[ApprovalRecord]) -> Update:
     if not ways:
         return {"next": "validate", "why": "there is no decision to act on"}
     following, why = min(ways, key=lambda way: _ORDER.index(way[0]))
+    if visit.revised and following in ("execute", "approve"):
+        return {"next": "validate", "why": f"{why}; the goal was revised"}
     if following == "execute" and visit.deps.store.approvals.open(visit.run_id) and blocked_by_gate(visit):
         waiting = visit.deps.store.approvals.open(visit.run_id)
         visit.deps.store.runs.set_status(visit.lease, "paused")

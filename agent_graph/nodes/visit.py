@@ -76,6 +76,11 @@ class Visit:
         """Whether the run has ended, or is to: a reason is on record, or somebody cancelled it."""
         return self.record.finished or self.record.error is not None or self.record.cancel_asked is not None
 
+    @property
+    def revised(self) -> bool:
+        """Whether a person changed the goal after the newest plan version was made: none of it runs any more."""
+        return self.current is not None and self.current.plan.goal != self.record.goal
+
     @cached_property
     def current(self) -> PlanRecord | None:
         """The newest plan version."""
@@ -213,7 +218,13 @@ class Visit:
             raise CancelAsked(f"run {self.run_id} was cancelled while its planner was thinking")
 
     def check_tools(self) -> None:
-        """Raises UsageError when a step that is still to run needs a tool that this agent does not have. Nothing is changed by that."""
+        """Raises UsageError when a step that is still to run needs a tool that this agent does not have, or a revised goal needs a planner. Nothing
+        is changed by that."""
+        if self.revised and not self.over and not self.planner.can_replan:
+            raise UsageError(
+                f"the goal of run {self.run_id} was revised, and {self.planner.name} cannot make a plan for it; nothing was changed: "
+                "resume it with an agent that has the run's planner"
+            )
         if self.current is not None and self.current.verdict == "valid" and not self.over:
             check_tools(self.run_id, self.plan, self.deps.tools.specs.keys(), lambda: self.results)
 
@@ -231,8 +242,13 @@ class Visit:
         self.deps.store.runs.blame(self.lease, diagnose(code, words(message, self.deps.redaction), step_id))
 
     def replans_made(self) -> int:
-        """How many versions the planner has made after its first."""
-        made = sum(record.plan.created_by == self.planner.name for record in self.deps.store.runs.plans(self.run_id))
+        """How many versions the planner has made after its first; one that it made because a person changed the goal is none of them."""
+        records = self.deps.store.runs.plans(self.run_id)
+        goals = {record.plan.version: record.plan.goal for record in records}
+        made = sum(
+            record.plan.created_by == self.planner.name and goals.get(record.plan.parent or 0, record.plan.goal) == record.plan.goal
+            for record in records
+        )
         return max(0, made - 1)
 
     def replans_left(self) -> int:

@@ -27,6 +27,7 @@ from agent_graph.events import (
     Observed,
     PlanMade,
     Replanned,
+    Revised,
     RunStarted,
     StepFinished,
     StepStarted,
@@ -283,6 +284,38 @@ def test_a_run_that_has_ended_cannot_be_cancelled_any_more(store: Store, lease: 
     assert store.runs.ask_cancel(RUN, "ann").cancel_asked is None
 
 
+def test_a_revised_goal_takes_the_place_of_the_old_one_and_closes_what_was_asked_about_it(store: Store, lease: Lease) -> None:
+    store.approvals.ask(lease, asked())
+    store.approvals.ask(lease, asked("request-2", to="bob"))
+    store.approvals.decide(RUN, {"request-2": Approve()})
+    store.runs.revise(lease, Goal(text="another", principal="bob"), ["request-1", "request-2"])
+    record = store.runs.get(RUN)
+    assert (record.goal, record.status) == (Goal(text="another", principal="bob"), "running")
+    assert (store.approvals.open(RUN), store.approvals.decided(RUN)) == ([], [])
+    assert store.approvals.grant(RUN, call(to="bob").digest) is None
+
+
+def test_what_waits_beside_a_revised_goal_still_waits(store: Store, lease: Lease) -> None:
+    store.approvals.ask(lease, asked())
+    store.runs.revise(lease, Goal(text="another"))
+    assert store.runs.get(RUN).status == "paused"
+    assert [request.id for request in store.approvals.open(RUN)] == ["request-1"]
+
+
+@pytest.mark.parametrize("over", ["finished", "blamed", "cancelled"])
+def test_the_goal_of_a_run_that_is_over_is_not_revised(store: Store, lease: Lease, over: str) -> None:
+    match over:
+        case "finished":
+            store.runs.finish(lease, "succeeded")
+        case "blamed":
+            store.runs.blame(lease, diagnose("stuck", "x"))
+        case _:
+            store.runs.ask_cancel(RUN)
+    with pytest.raises(StoreError, match="its goal stays"):
+        store.runs.revise(lease, Goal(text="another"))
+    assert store.runs.get(RUN).goal.text == "tell them"
+
+
 def test_no_intent_is_written_after_the_wish_to_cancel(store: Store, lease: Lease) -> None:
     yes = granted(store, lease)
     store.runs.ask_cancel(RUN, "ann")
@@ -428,7 +461,8 @@ def test_a_refused_begin_leaves_its_approval_unused(store: Store, lease: Lease) 
 
 
 @pytest.mark.parametrize(
-    "write", ["begin", "finish", "reopen", "not done", "plan", "judge", "status", "blame", "end", "ask", "close", "handle", "renew"]
+    "write",
+    ["begin", "finish", "reopen", "not done", "plan", "judge", "status", "revise", "blame", "end", "ask", "close", "handle", "renew"],
 )
 def test_a_driver_that_was_replaced_writes_nothing(store: Store, lease: Lease, write: str) -> None:
     store.runs.add_plan(lease, plan())
@@ -452,6 +486,8 @@ def test_a_driver_that_was_replaced_writes_nothing(store: Store, lease: Lease, w
                 store.runs.judge_plan(lease, 1, Report())
             case "status":
                 store.runs.set_status(lease, "paused")
+            case "revise":
+                store.runs.revise(lease, Goal(text="another"), ["request-1"])
             case "blame":
                 store.runs.blame(lease, diagnose("stuck", "x"))
             case "end":
@@ -915,6 +951,7 @@ EVENTS: list[Event] = [
     Observed(**COMMON, next="replan", why="it failed", deviations=[{"step_id": "send"}]),
     Waiting(**COMMON, request={"id": "r"}),
     Decided(**COMMON, request_id="r", step_id=None, decision={"type": "approve"}),
+    Revised(**COMMON, by="olga", before={"text": "a"}, after={"text": "b"}, closed=["r"]),
     Note(**COMMON, step_id="send", message="late ☂"),
     Done(**COMMON, status="succeeded", answer={"n": [1]}, error=None),
 ]

@@ -1,0 +1,322 @@
+"""A person changes what a run is to do: what has landed stays, the rest is planned anew, and nothing of the old plan runs any more."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent_graph import AgentGraph, Approve, Goal, Plan, Question, Reject, Resolve, Respond, Step, tool
+from agent_graph.checkpoints.leases import new_owner
+from agent_graph.checkpoints.store import SqliteStore
+from agent_graph.errors import DecisionConflict, NothingPending, RunBusy, RunFinished, UsageError
+from agent_graph.events import Replanned, Revised
+from agent_graph.policy.limits import Limits
+from agent_graph.ports import ReplanningContext
+from agent_graph.testing import ScriptedPlanner
+
+
+class World:
+    """What the tools did, counted outside of our store."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[str, str]] = []
+        self.looked: list[str] = []
+        self.lost = False
+
+    def tools(self) -> list[Any]:
+        world = self
+
+        @tool(risk="read_only")
+        def look(name: str) -> str:
+            """Look something up."""
+            world.looked.append(name)
+            return f"{name}@example.org"
+
+        @tool(risk="external_communication", recovery="blind")
+        def send(to: str, text: str) -> str:
+            """Send a message."""
+            world.sent.append((to, text))
+            if world.lost:
+                raise ConnectionError("the reply was lost")
+            return f"sent to {to}"
+
+        return [look, send]
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def agent(world: World, store: Path, planner: Any, **more: Any) -> AgentGraph:
+    return AgentGraph(world.tools(), planner=planner, store=store / "runs.db", **more)
+
+
+def look(step_id: str, name: str) -> Step:
+    return Step(id=step_id, tool="look", args={"name": name})
+
+
+def send(step_id: str, to: str, text: str = "hi", **more: Any) -> Step:
+    return Step(id=step_id, tool="send", args={"to": to, "text": text}, **more)
+
+
+def plan(*steps: Step) -> Plan:
+    return Plan(goal="x", steps=steps)
+
+
+# A message to ann waits for a yes, which its finished look came before.
+FIRST = plan(look("find", "ann"), send("tell", "ann", depends_on=("find",)))
+
+
+def test_a_paused_run_goes_on_with_the_new_goal(world: World, tmp_path: Path) -> None:
+    planner = ScriptedPlanner(FIRST, plan(look("other", "bob")))
+    with agent(world, tmp_path, planner) as graph:
+        run = graph.run("tell ann")
+        run = graph.revise(run.id, goal="look up bob", by="olga")
+        assert (run.status, run.goal.text, run.plan.goal.text) == ("succeeded", "look up bob", "look up bob")  # type: ignore[union-attr]
+        assert (world.sent, world.looked) == ([], ["bob"])
+
+
+def test_what_has_landed_stays_and_is_not_done_again(world: World, tmp_path: Path) -> None:
+    third = plan(look("again", "carl"))
+    planner = ScriptedPlanner(plan(send("one", "ann"), Step(id="which", ask="whom next?", depends_on=("one",))), third)
+    with agent(world, tmp_path, planner) as graph:
+        run = graph.run("tell ann")
+        run = graph.resume(run, Approve())
+        assert (run.status, world.sent) == ("paused", [("ann", "hi")])
+        run = graph.revise(run, goal="that is enough; look up carl")
+        assert run.status == "succeeded"
+        assert world.sent == [("ann", "hi")]
+        assert [step.id for step in run.plan.steps] == ["one", "again"]  # type: ignore[union-attr]
+        assert run.results["one"].plan_version == 1
+
+
+def test_the_planner_is_told_the_new_goal_what_came_and_why(world: World, tmp_path: Path) -> None:
+    planner = ScriptedPlanner(FIRST, plan(look("other", "bob")))
+    with agent(world, tmp_path, planner) as graph:
+        run = graph.run(Goal(text="tell ann", constraints=("be kind",)), params={"n": 1})
+        graph.revise(run.id, constraints=["be kind", "not on a Sunday"], params={"who": "bob"})
+        asked = planner.contexts[-1]
+        assert isinstance(asked, ReplanningContext)
+        assert asked.goal.constraints == ("be kind", "not on a Sunday")
+        assert (asked.goal.text, asked.goal.params) == ("tell ann", {"n": 1, "who": "bob"})
+        assert "revised the goal" in asked.reason
+
+
+def test_the_trace_says_who_changed_what(world: World, tmp_path: Path) -> None:
+    planner = ScriptedPlanner(FIRST, plan(look("other", "bob")))
+    with agent(world, tmp_path, planner) as graph:
+        paused = graph.run("tell ann")
+        graph.revise(paused.id, goal="look up bob", by="olga")
+        events = graph.trace(paused.id)
+        (revised,) = [event for event in events if isinstance(event, Revised)]
+        assert (revised.by, revised.before, revised.after) == ("olga", {"text": "tell ann"}, {"text": "look up bob"})
+        assert revised.closed == [paused.requests[0].id]
+        kinds = [type(event) for event in events]
+        assert kinds.index(Revised) < kinds.index(Replanned)
+
+
+def test_the_request_that_waited_is_withdrawn(world: World, tmp_path: Path) -> None:
+    planner = ScriptedPlanner(FIRST, plan(Step(id="which", ask="whom?")))
+    with agent(world, tmp_path, planner) as graph:
+        before = graph.run("tell ann")
+        run = graph.revise(before.id, goal="ask me whom")
+        assert [request.question for request in run.requests] == ["whom?"]
+        with pytest.raises(NothingPending, match="withdrawn"):
+            graph.resume(run.id, {before.requests[0].id: Approve()})
+        assert world.sent == []
+
+
+def test_a_question_of_the_planner_is_dropped_and_it_plans_for_the_new_goal(world: World, tmp_path: Path) -> None:
+    planner = ScriptedPlanner(Question("which ann?"), plan(look("other", "bob")))
+    with agent(world, tmp_path, planner) as graph:
+        run = graph.run("tell ann")
+        assert run.plan is None
+        run = graph.revise(run.id, goal="look up bob")
+        assert (run.status, world.looked, run.plan.version) == ("succeeded", ["bob"], 1)  # type: ignore[union-attr]
+
+
+def test_what_was_answered_before_is_still_known(world: World, tmp_path: Path) -> None:
+    planner = ScriptedPlanner(Question("which ann?"), Question("and when?"), plan(look("other", "bob")))
+    with agent(world, tmp_path, planner) as graph:
+        run = graph.run("tell ann")
+        run = graph.resume(run, Respond(text="the one in Ghent"))
+        graph.revise(run.id, goal="look up bob")
+        assert planner.contexts[-1].answers == {"which ann?": "the one in Ghent"}
+
+
+def test_what_is_in_doubt_is_still_asked(world: World, tmp_path: Path) -> None:
+    world.lost = True
+    planner = ScriptedPlanner(plan(send("tell", "ann")), plan(look("other", "bob")))
+    with agent(world, tmp_path, planner) as graph:
+        run = graph.run("tell ann")
+        run = graph.resume(run, Approve())
+        assert [request.kind for request in run.requests] == ["in_doubt"]
+        run = graph.revise(run, goal="look up bob")
+        assert [request.kind for request in run.requests] == ["in_doubt"]
+        run = graph.resume(run, Resolve(outcome="landed"))
+        assert (run.status, world.sent, world.looked) == ("succeeded", [("ann", "hi")], ["bob"])
+        assert run.results["tell"].status == "succeeded"
+
+
+def test_a_yes_that_a_dead_process_had_recorded_does_not_run_the_old_plan(world: World, tmp_path: Path) -> None:
+    planner = ScriptedPlanner(FIRST, plan(look("other", "bob")))
+    with agent(world, tmp_path, planner) as graph:
+        run = graph.run("tell ann")
+        graph.store.approvals.decide(graph.store.runs.find(run.id), {run.requests[0].id: Approve()})
+        run = graph.revise(run.id, goal="look up bob")
+        assert (run.status, world.sent, world.looked) == ("succeeded", [], ["bob"])
+
+
+def test_a_word_to_stop_is_not_overruled(world: World, tmp_path: Path) -> None:
+    planner = ScriptedPlanner(FIRST, plan(look("other", "bob")))
+    with agent(world, tmp_path, planner) as graph:
+        run = graph.run("tell ann")
+        graph.store.approvals.decide(graph.store.runs.find(run.id), {run.requests[0].id: Reject(reason="no", stop=True)})
+        with pytest.raises(UsageError, match="is to end"):
+            graph.revise(run.id, goal="look up bob")
+        assert graph.resume(run.id).status == "failed"
+
+
+def test_a_yes_to_the_very_same_call_counts_for_the_new_plan(world: World, tmp_path: Path) -> None:
+    ask = Step(id="which", ask="whom next?")
+    planner = ScriptedPlanner(
+        plan(ask, send("tell", "ann", depends_on=("which",)), send("other", "bob", depends_on=("which",))),
+        plan(send("tell", "ann"), send("other", "bob", text="another text")),
+        name="scripted",
+    )
+    planner.reads_values = False  # type: ignore[attr-defined]  # else what it proposes after a read is another call
+    with agent(world, tmp_path, planner) as graph:
+        run = graph.run("tell both")
+        run = graph.resume(run, Approve())  # the plan, with both calls
+        run = graph.revise(run.id, goal="tell both, differently")
+        assert [call.step_id for request in run.requests for call in request.calls] == ["other"]
+        assert graph.resume(run, Approve()).status == "succeeded"
+        assert sorted(world.sent) == [("ann", "hi"), ("bob", "another text")]
+
+
+def test_another_process_goes_on_after_a_crash_between_the_two(world: World, tmp_path: Path) -> None:
+    with agent(world, tmp_path, ScriptedPlanner(FIRST)) as graph:
+        run = graph.run("tell ann")
+    from agent_graph.ports import SystemClock
+    from agent_graph.revising import revise
+
+    with SqliteStore(tmp_path / "runs.db") as store:
+        revise(store, SystemClock(), ScriptedPlanner(), store.runs.get(run.id), "look up bob", None, None, "olga")
+        assert store.runs.get(run.id).goal.text == "look up bob"
+    with AgentGraph(world.tools(), store=tmp_path / "runs.db") as other, pytest.raises(UsageError, match="has the run's planner"):
+        other.resume(run.id)
+    with agent(world, tmp_path, ScriptedPlanner(plan(look("other", "bob")))) as graph:
+        assert graph.get(run.id).status == "interrupted"
+        run = graph.resume(run.id)
+        assert (run.status, world.sent, world.looked) == ("succeeded", [], ["bob"])
+
+
+@pytest.mark.parametrize(
+    ("after", "into"), [("validate", "execute"), ("execute", "observe"), ("observe", "approve"), ("approve", "execute")]
+)
+def test_langgraph_itself_cannot_go_on_with_the_old_plan(world: World, tmp_path: Path, after: str, into: str) -> None:
+    planner = ScriptedPlanner(FIRST, plan(look("other", "bob")))
+    with agent(world, tmp_path, planner) as graph:
+        run = graph.run("tell ann")
+        from agent_graph.revising import revise
+
+        revise(graph.store, graph.clock, planner, graph.store.runs.get(run.id), "look up bob", None, None, None)
+        config: Any = {"configurable": {"thread_id": run.thread_id}}
+        graph.graph.update_state(config, {"next": into}, as_node=after)
+        graph.graph.invoke(None, config)
+        assert (graph.get(run.id).status, world.sent, world.looked) == ("succeeded", [], ["bob"])
+
+
+def test_a_person_may_revise_when_no_replan_is_left(world: World, tmp_path: Path) -> None:
+    planner = ScriptedPlanner(FIRST, plan(send("tell", "bob")), plan(look("other", "carl")))
+    with agent(world, tmp_path, planner, limits=Limits(max_replans=0)) as graph:
+        run = graph.run("tell ann")
+        run = graph.revise(run.id, goal="tell bob")
+        run = graph.revise(run.id, goal="look up carl")
+        assert (run.status, world.sent, world.looked) == ("succeeded", [], ["carl"])
+
+
+# ── what is refused, before anything is changed ───────────────────────────────────────────────────────────────────────
+
+
+def test_a_planner_that_makes_no_second_plan_refuses(world: World, tmp_path: Path) -> None:
+    with agent(world, tmp_path, None) as graph:
+        run = graph.run(plan=FIRST)
+        with pytest.raises(UsageError, match="cannot make another"):
+            graph.revise(run.id, goal="another")
+        assert graph.get(run.id) == run
+
+
+def test_a_run_that_ended_is_not_revised(world: World, tmp_path: Path) -> None:
+    with agent(world, tmp_path, ScriptedPlanner(plan(look("find", "ann")))) as graph:
+        run = graph.run("look up ann")
+        with pytest.raises(RunFinished):
+            graph.revise(run.id, goal="another")
+
+
+def test_a_run_that_somebody_drives_is_not_revised(world: World, tmp_path: Path) -> None:
+    with agent(world, tmp_path, ScriptedPlanner(FIRST)) as graph:
+        run = graph.run("tell ann")
+        lease = graph.store.leases.acquire(graph.store.runs.find(run.id), new_owner())
+        with pytest.raises(RunBusy):
+            graph.revise(run.id, goal="another")
+        graph.store.leases.release(lease)
+        assert graph.get(run.id) == run
+        assert not [event for event in graph.trace(run.id) if isinstance(event, Revised)]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({}, "nothing of run"),
+        ({"goal": "tell ann"}, "nothing of run"),
+        ({"goal": ""}, "cannot be a goal"),
+        ({"constraints": "be kind"}, "a list of texts"),
+        ({"goal": Goal(text="x", principal="mallory")}, "acts for"),
+        ({"params": {"x": object()}}, "cannot be a goal"),
+    ],
+)
+def test_what_makes_no_sense_changes_nothing(world: World, tmp_path: Path, given: dict[str, Any], said: str) -> None:
+    with agent(world, tmp_path, ScriptedPlanner(FIRST)) as graph:
+        run = graph.run("tell ann")
+        with pytest.raises(UsageError, match=said):
+            graph.revise(run.id, **given)
+        assert graph.get(run.id) == run
+
+
+def test_what_came_from_outside_stays_so(world: World, tmp_path: Path) -> None:
+    planner = ScriptedPlanner(FIRST, plan(look("other", "bob")))
+    with agent(world, tmp_path, planner) as graph:
+        run = graph.run(Goal(text="tell ann", params={"mail": "…"}, untrusted=("mail",), principal="olga"))
+        run = graph.revise(run.id, goal=Goal(text="another", params={"mail": "new"}))
+        assert (run.goal.untrusted, run.goal.principal, run.goal.params) == (("mail",), "olga", {"mail": "new"})
+
+
+def test_it_works_in_an_event_loop_and_is_streamed(world: World, tmp_path: Path) -> None:
+    asyncio.run(in_a_loop(world, tmp_path))
+
+
+async def in_a_loop(world: World, tmp_path: Path) -> None:
+    planner = ScriptedPlanner(FIRST, plan(look("a", "bob"), Step(id="which", ask="whom?")), plan(look("b", "carl")))
+    with agent(world, tmp_path, planner) as graph:
+        run = await graph.arun("tell ann")
+        assert (await graph.arevise(run.id, goal="look up bob")).status == "paused"
+        kinds = [event.kind async for event in graph.astream_revise(run.id, goal="look up carl")]
+        assert kinds[-1] == "done"
+        assert "replanned" in kinds
+
+
+def test_two_who_revise_at_once_are_told_apart(world: World, tmp_path: Path) -> None:
+    """The second finds the run as the first has left it."""
+    planner = ScriptedPlanner(FIRST, plan(Step(id="which", ask="whom?")))
+    with agent(world, tmp_path, planner) as graph:
+        run = graph.run("tell ann")
+        graph.revise(run.id, goal="ask me")
+        with pytest.raises(UsageError, match="nothing of run"):
+            graph.revise(run.id, goal="ask me")
+        with pytest.raises((NothingPending, DecisionConflict)):
+            graph.resume(run, Approve())
