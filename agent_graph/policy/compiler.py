@@ -13,10 +13,11 @@ from agent_graph.plan import RISKS, Judge, Plan, Reference, Step, highest, is_re
 from agent_graph.policy.dataflow import Dataflow, expression_reads, find_cycle
 from agent_graph.policy.expressions import ExpressionError, check_expression, paths_read, steps_read
 from agent_graph.policy.issues import ISSUES
-from agent_graph.policy.lineage import FIRST, Lineage
+from agent_graph.policy.lineage import FIRST, Lineage, Origin
 from agent_graph.policy.ordering import violations
 from agent_graph.policy.permission import Circumstances, Permission, Rules, is_plain, permit
 from agent_graph.policy.provenance import Labels, path_of
+from agent_graph.policy.reasoned import KINDS, asked_in, check_reasoned, risks_of
 from agent_graph.policy.schemas import argument_mismatches, below, check_path, check_schema
 from agent_graph.policy.serving import idle_steps, too_much
 from agent_graph.policy.spending import Need, Spent, overruns, price_of
@@ -80,7 +81,7 @@ class _Compiler:
         )
 
     def risk(self) -> Any:
-        return highest(spec.risk for step in self.plan.steps if (spec := self.rules.tools.get(step.tool or "")) is not None)
+        return highest(risk for step in self.plan.steps for risk in risks_of(step, self.rules.tools, self.rules.models))
 
     def review(self, calls: list[Call]) -> str:
         """Why a person sees the plan before it runs; empty when nobody has to."""
@@ -237,7 +238,9 @@ class _Compiler:
     # ── one step ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def step(self, step: Step) -> Iterator[Issue]:
-        if step.kind in ("model", "agent", "blueprint"):
+        if step.kind in KINDS:
+            yield from check_reasoned(step, self.rules, *self.seen(step))
+        if step.kind == "blueprint":
             yield _issue("not_supported", f"{step.kind} steps are not executed by this version", "use a tool or an ask step", step.id)
         for need in step.depends_on:
             if need not in self.position:
@@ -278,6 +281,8 @@ class _Compiler:
     def permission(self, step: Step) -> tuple[list[Issue], list[Call]]:
         """What may be done with the step: a denial is an issue, and an ask about known arguments a call to be shown."""
         spec = self.rules.tools.get(step.tool or "")
+        if step.agent is not None and (asked := asked_in(step, self.rules, *self.seen(step))):
+            self._asks[step.id] = asked
         if spec is None:
             return [], []
         goal, now = self.plan.goal, self.so_far.now
@@ -310,6 +315,10 @@ class _Compiler:
         if args is None:
             return issues, []  # its arguments come from earlier steps: asked when they are known
         return issues, [self.call(step, spec, args, origin.mark, found)]
+
+    def seen(self, step: Step) -> tuple[Origin, float | None, str | None]:
+        """By what the calls of an ``agent`` step are judged before it runs."""
+        return self.so_far.lineage.get(step.id, FIRST), self.so_far.now, self.plan.goal.principal
 
     def call(self, step: Step, spec: ToolSpec, args: dict[str, Any], mark: str, found: Permission) -> Call:
         assert isinstance(found.verdict, Ask)  # noqa: S101  # only what asks is shown
@@ -386,10 +395,11 @@ class _Compiler:
             if not isinstance(known, str):
                 return known  # what it does not name, the tool may give all the same
         # Of one tool and path there is one answer, however many steps ask.
-        asked = f"{source.kind} {source.tool} {reference.path}"
+        asked = f"{source.kind} {source.tool} {source.expected_output is None} {reference.path}"
         if asked not in self._types:
             spec = self.rules.tools.get(source.tool or "")
-            schema = {"type": "string"} if source.kind == "ask" else spec.output_schema if spec else None
+            said = source.kind == "ask" or (source.kind in KINDS and source.expected_output is None)
+            schema = {"type": "string"} if said else spec.output_schema if spec else None
             self._types[asked] = _below(schema, reference.path)
         return self._types[asked]
 

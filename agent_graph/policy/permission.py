@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from agent_graph.models.roles import Models
 from agent_graph.plan import Step
 from agent_graph.policy.limits import Limits
 from agent_graph.policy.lineage import FIRST, Origin
@@ -31,6 +32,8 @@ class Rules:
     limits: Limits
     scopes: Scopes | None = None
     """Of the host application; None: as the policy's ``principals`` say."""
+    models: Models = field(default_factory=Models)
+    """Who carries out ``model`` and ``agent`` steps."""
 
     def scopes_of(self, principal: str | None) -> tuple[str, ...]:
         """What the principal may now. A run for nobody may nothing that needs a scope."""

@@ -92,7 +92,10 @@ STEPS: list[dict[str, Any]] = [
     {"id": "flow", "tool": "send", "args": {"to": ref("steps.idle2.output.address")}},  # untrusted_flow
     {"id": "secret", "tool": "account"},
     {"id": "leak", "tool": "send", "args": {"to": ref("steps.secret.output.iban")}},  # sensitive_flow
-    {"id": "model", "model": "think"},  # not_supported
+    {"id": "model", "model": "think"},  # no_model
+    {"id": "agent", "agent": "find out", "use_model": "openai:gpt-test"},  # no_tools
+    {"id": "special", "model": "think", "executor": "nobody"},  # unknown_executor
+    {"id": "nested", "blueprint": "other"},  # not_supported
 ]
 PLAN = {"goal": "everything that can be wrong", "steps": STEPS, "risk_level": "read_only", "answer": ref("steps.late.output.address")}
 

@@ -200,9 +200,13 @@ CASES: dict[str, list[tuple[str, Plan, Rules | None, str | None, str]]] = {
         ),
     ],
     "denied_by_policy": [("by a rule", made(look("a")), rules(DENY), "a", "not on Sundays")],
+    "no_model": [
+        ("a model step", made({"id": "a", "model": "think"}), None, "a", "the executor role has none"),
+        ("an agent step", made({"id": "a", "agent": "do", "allowed_tools": ["look"]}), None, "a", "an agent step needs a model"),
+    ],
+    "no_tools": [("an agent", made({"id": "a", "agent": "do", "use_model": "openai:gpt-test"}), None, "a", "nothing but what it allows")],
+    "unknown_executor": [("a model step", made({"id": "a", "model": "think", "executor": "ann"}), None, "a", "no such specialist")],
     "not_supported": [
-        ("a model step", made({"id": "a", "model": "think"}), None, "a", "model steps"),
-        ("an agent step", made({"id": "a", "agent": "do"}), None, "a", "agent steps"),
         ("a blueprint step", made({"id": "a", "blueprint": "b"}), None, "a", "blueprint steps"),
         ("a judge", made(look("a", success_criteria=[{"judge": "is it kind?"}])), None, "a", "needs a judge"),
         ("mode auto", made(look("a"), mode="auto"), None, None, "mode 'auto'"),
