@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 
 from agent_graph.events import Note
 from agent_graph.execution.context import RunContext
-from agent_graph.execution.criteria import check, unmet
+from agent_graph.execution.criteria import check, checked, unmet
 from agent_graph.execution.normalise import TOO_LARGE, UNREADABLE, Kept, keep, receive, receive_async
 from agent_graph.execution.outcome import Outcome, Prepared, Returned, describe, words
 from agent_graph.execution.results import Results
+from agent_graph.execution.triggers import is_empty
 from agent_graph.identity import EffectKey, digest
 from agent_graph.plan import Step
 from agent_graph.policy.dataflow import expression_reads
 from agent_graph.policy.schemas import mismatches
 from agent_graph.records import Effect, EffectState
 from agent_graph.verdicts import Evidence, Failure, Provenance, StepResult, StepStatus, Undo
+
+UNVERIFIED = "it was carried out; whether a criterion holds that code cannot check, a judge or a person has still to say"
 
 GRACE = 1.0
 """Seconds after its deadline at which a generator that nobody waits for any more is ended."""
@@ -89,24 +93,34 @@ class Judging:
         provenance: Provenance | None = None,
         landed: bool = False,
     ) -> StepResult:
-        """No step succeeds without evidence: output valid against its schemas, and every criterion evaluated and true."""
+        """No step succeeds without evidence: output valid against its schemas, and every criterion evaluated and true.
+
+        Where only criteria are left that code cannot check, the step needs clarification: ``verifying`` goes on from there.
+        """
+        status: StepStatus = "failed"
         wrong: list[str] = []
         for expected in (schema, step.expected_output):
             if expected is not None and failure is None:
                 wrong.extend(mismatches(expected, output))
         if wrong and failure is None:
             failure = Failure(code="unexpected_output", message="; ".join(wrong))
+        if failure is None and not step.allow_empty and is_empty(output):
+            failure = Failure(
+                code="empty_result", message=f"it gave nothing ({json.dumps(output)}), and its step says that this is a failure"
+            )
         evidence: tuple[Evidence, ...] = ()
         if step.success_criteria:
             context = self.context(expression_reads(step) - {step.id}, {step.id: output})
             context["output"] = output
             evidence = tuple([self.without_secrets(each) for each in check(step.success_criteria, context)])
-            if failure is None and (missed := unmet(evidence)):
+            sure = checked(step.success_criteria, evidence)
+            if failure is None and (missed := unmet(sure)):
                 failure = Failure(code="criteria_unmet", message="; ".join(missed))
-        status: StepStatus = "succeeded" if failure is None else "failed"
+            if failure is None and len(sure) < len(evidence):
+                status, failure = "needs_clarification", Failure(code="unverified", message=UNVERIFIED)
         return StepResult(
             step_id=step.id,
-            status=status,
+            status="succeeded" if failure is None else status,
             output=output,
             evidence=evidence,
             error=failure,

@@ -23,6 +23,7 @@ from agent_graph.execution.context import RunContext
 from agent_graph.execution.judging import Judging
 from agent_graph.execution.outcome import Outcome, Prepared, Reply, Waits
 from agent_graph.execution.step import Pipeline
+from agent_graph.execution.triggers import broken
 from agent_graph.plan import Step
 from agent_graph.ports import ToolSpec
 from agent_graph.records import Owner, Standing
@@ -152,6 +153,8 @@ class Execution:
             board.unmet[step.id] = missing
             if missing == 0:
                 self._offer(step.id)
+        # Also after a crash, which came before anybody had looked.
+        board.held = board.held or self.results.may_stop() or bool(broken(self.results))
 
     def _offer(self, step_id: str) -> None:
         heapq.heappush(self._board.ready, (-self.run.flow.rank[step_id], self.run.flow.order[step_id], step_id))
@@ -195,7 +198,7 @@ class Execution:
     def _occupy(self, step_id: str) -> bool:
         """Take a place among the calls of the step's tool. Calls that change something do not overlap unless the tool says so."""
         spec = self._spec(step_id)
-        if spec is None or spec.at_once is None:
+        if spec is None or spec.at_once is None or self._pipeline.verifying.pending(self.run.plan.by_id[step_id]):
             return True
         if not self.run.slots.take(spec, self._wake):
             self._board.starved = True
@@ -258,6 +261,8 @@ class Execution:
                 self._note(step, came)
                 if self.results.ended(step.id):
                     self._ended(step)
+                if came.result.status == "needs_clarification" and board.failure is None and not run.stop.is_set():
+                    return self._task(step.id)  # what it gave is recorded; now it is held against what code cannot check
             following = self._take()
             if board.ready or board.handed_over or board.unsettled:
                 self._staff()
@@ -315,7 +320,7 @@ class Execution:
 
     def _ended(self, step: Step) -> None:
         board = self._board
-        if self.results.halted(step.id) or self.run.plan.mode == "iterative" or self.results.may_stop():
+        if self.results.halted(step.id) or self.run.plan.mode == "iterative" or self.results.may_stop() or broken(self.results, step.id):
             board.held = True
         for follower in self.run.flow.followers.get(step.id, ()):
             if follower in board.unmet:

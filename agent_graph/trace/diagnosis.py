@@ -29,6 +29,8 @@ CAUSES: dict[str, Cause] = {
     "criteria_unmet": "tool",
     "unexpected_output": "tool",
     "output_too_large": "tool",
+    "empty_result": "tool",
+    "assumption_broken": "plan",
     "tool_failed": "tool",
     "timeout": "tool",
     "outcome_unknown": "tool",
