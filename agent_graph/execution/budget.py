@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import fnmatch
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from agent_graph.errors import BudgetExceeded
+from agent_graph.events import Note
 from agent_graph.identity import RunId
+from agent_graph.plan import StepBudget
 from agent_graph.policy.limits import Limits, Price, RoleLimits
 from agent_graph.policy.spending import Spent, price_of
-from agent_graph.ports import Clock, Store, ToolSpec
+from agent_graph.ports import UNBOUND, Bounds, Clock, Store, ToolSpec
 from agent_graph.records import Lease, Usage
 
 LEAST_REPLY = 256
@@ -86,7 +89,9 @@ class Meter:
         self._limits = limits
         self._tools = tools
 
-    def ask(self, role: str, model: str, input_bytes: int, step_id: str | None = None) -> int | None:
+    def ask(
+        self, role: str, model: str, input_bytes: int, step_id: str | None = None, *, own: Bounds = UNBOUND, step: StepBudget | None = None
+    ) -> int | None:
         """How many tokens the reply may have; None: any number. No token is shorter than a byte, so that is what the input counts at worst.
 
         Raises BudgetExceeded.
@@ -95,7 +100,7 @@ class Meter:
         if not limits.bounds_models:
             return None
         used = self._store.usage.of(self._lease.run_id)
-        mine, own = used.get(role, Usage()), limits.roles.get(role, RoleLimits())
+        mine, own = used.get(role, Usage()), limits.roles.get(role, RoleLimits())  # type: ignore[assignment]
         if own.max_requests is not None and mine.requests >= own.max_requests:
             raise BudgetExceeded(f"role {role} has made {mine.requests} of {own.max_requests} requests")
         every = sum(each.input_tokens + each.output_tokens for each in used.values())
@@ -104,7 +109,7 @@ class Meter:
             for limit, so_far in ((limits.max_tokens, every), (own.max_tokens, mine.input_tokens + mine.output_tokens))
             if limit is not None
         ]
-        rooms += self._money_rooms(role, model, input_bytes, own, used)
+        rooms += self._money_rooms(role, model, input_bytes, own, used)  # type: ignore[arg-type]
         if not rooms:
             return None
         limit, room = min(rooms, key=lambda each: each[1])
@@ -134,6 +139,12 @@ class Meter:
             left = limit - (spent or 0.0) - input_bytes * price.input / 1e6
             rooms.append((f"money {limit:g}", left / price.output * 1e6 if price.output else 1e12 if left >= 0 else -1.0))
         return rooms
+
+    def note(self, message: str, step_id: str | None = None, *, first_of: str = "") -> None:
+        """Put something worth knowing into the run's trace. ``first_of``: only before the first request of this role."""
+        if first_of and first_of in self._store.usage.of(self._lease.run_id):
+            return
+        self._store.events.add(Note(run_id=self._lease.run_id, at=time.time(), step_id=step_id, message=message))
 
     def count(self, role: str, model: str, used: Usage, step_id: str | None = None) -> None:
         """Put what was used on record, with its price."""

@@ -10,33 +10,36 @@ that retries are counted once. A role's fallback model is asked when its own can
 from __future__ import annotations
 
 import json
-import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from langchain_core.language_models.chat_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 
 from agent_graph.errors import ModelError, UsageError
 from agent_graph.events import Event
+from agent_graph.models.counting import size_of, used_of
+from agent_graph.models.methods import is_openai, method_of
 from agent_graph.models.replies import WrongReply, parse_first
-from agent_graph.ports import Meter
+from agent_graph.models.roles import Method
+from agent_graph.models.streaming import streamed, token_of
+from agent_graph.models.whole import CUT_OFF, FILTERED, whole
+from agent_graph.plan import StepBudget
+from agent_graph.ports import UNBOUND, Bounds, Meter
 from agent_graph.records import Usage
 
-T = TypeVar("T")
+__all__ = ["MAX_ASKS", "NOBODY", "Asking", "Form", "Method", "RoleClient"]
 
-Method = Literal["json_schema", "function_calling", "plain"]
-"""
-How the model is held to a schema. ``json_schema``: OpenAI's structured output; ``function_calling``: the reply is the arguments of a
-call; ``plain``: the schema stands in the prompt, and the reply is JSON in the text.
-"""
+T = TypeVar("T")
 
 MAX_ASKS = 3
 NOT_STREAMED = "nostream"
 """LangGraph's tag for a model whose words are no message of the conversation: a chat UI shows plans, not their JSON."""
+REST = 60.0
+"""Seconds for which a model that could not be asked is left alone, when there is a fallback."""
 MAX_SHOWN = 8_000
 """Characters of an unusable reply that the model is shown again."""
 
@@ -49,6 +52,8 @@ class Asking:
     """None: nothing is counted."""
     run_id: str = ""
     step_id: str | None = None
+    budget: StepBudget | None = None
+    """What the step may use, with all that it asked before."""
     tell: Callable[[Event], None] | None = None
     """None: nobody watches, and the reply is not streamed."""
 
@@ -70,7 +75,10 @@ class Form:
 
 
 class RoleClient:
-    """One role's model, ready to be asked. ``method``: None chooses by the model."""
+    """One role's model, ready to be asked; threads may ask side by side. ``method``: None chooses by the model.
+
+    ``bounds``: what its role may use in a run. ``advice``: something to say in the trace of a run when the role is asked for the first time.
+    """
 
     def __init__(
         self,
@@ -81,6 +89,8 @@ class RoleClient:
         max_asks: int = MAX_ASKS,
         method: Method | None = None,
         fallback: RoleClient | None = None,
+        bounds: Bounds = UNBOUND,
+        advice: str = "",
     ) -> None:
         if max_asks < 1:
             raise UsageError(f"max_asks is {max_asks}; a model must be asked once at least")
@@ -90,9 +100,18 @@ class RoleClient:
         self.max_asks = max_asks
         self.method: Method = method or method_of(model)
         self.fallback = fallback
+        self.bounds = bounds
+        self.advice = advice
         self.used = Usage()
         """Since it was made, for whomever."""
         self._counting = threading.Lock()
+        self._rests_until = 0.0
+
+    def chat_model(self) -> BaseChatModel:
+        """The model itself, for what wants one: a request made with it is not counted. ``turn`` makes one that is."""
+        return self.model
+
+    # ── what a reply is wanted for ────────────────────────────────────────────────────────────────────────────────────
 
     def text(self, messages: Sequence[BaseMessage], asking: Asking = NOBODY) -> str:
         """The reply as a text. Raises ModelError when there is none that is whole, and BudgetExceeded before a request that does not fit."""
@@ -106,7 +125,7 @@ class RoleClient:
             if said:
                 return said
             problem = "the reply is empty"
-        raise ModelError(f"{self.name} was asked {_times(self.max_asks)} and gave no usable reply; the last one: {problem}")
+        raise self._gave_up(problem)
 
     def document(self, messages: Sequence[BaseMessage], form: Form, read: Callable[[Any], T], asking: Asking = NOBODY) -> T:
         """What ``read`` makes of the reply's JSON. ``read`` raises WrongReply for what cannot be used.
@@ -117,44 +136,102 @@ class RoleClient:
         for _ in range(self.max_asks):
             said = ""
             try:
-                message = self.request(so_far, form, asking)
+                message, method = self._request(so_far, form, asking)
                 said = str(message.text)
-                return read(self._document(message))
+                return read(_document(message, method))
             except WrongReply as error:
                 problem = str(error)
             so_far += [AIMessage(said[:MAX_SHOWN] or "(nothing)"), HumanMessage(form.again(problem))]
-        raise ModelError(f"{self.name} was asked {_times(self.max_asks)} and gave no usable reply; the last one: {problem}")
+        raise self._gave_up(problem)
 
-    def request(self, messages: Sequence[BaseMessage], form: Form | None, asking: Asking = NOBODY) -> AIMessage:
+    def turn(self, messages: Sequence[BaseMessage], tools: Sequence[Any] = (), asking: Asking = NOBODY) -> AIMessage:
+        """One turn of an agent: a whole reply, which may call ``tools`` (LangChain's, or functions as OpenAI writes them).
+
+        Raises ModelError when none came, and BudgetExceeded before a request that does not fit.
+        """
+        problem = ""
+        for _ in range(self.max_asks):
+            try:
+                return self.request(messages, None, asking, tools=tools)
+            except WrongReply as error:
+                problem = str(error)
+        raise self._gave_up(problem)
+
+    # ── one request ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def request(
+        self, messages: Sequence[BaseMessage], form: Form | None, asking: Asking = NOBODY, *, tools: Sequence[Any] = ()
+    ) -> AIMessage:
         """One request. Raises WrongReply for a reply that was cut off or refused, ModelError when none came, BudgetExceeded before it."""
-        held = self._held(form)
-        if asking.meter is not None:
-            size = sum(len(str(message.content).encode()) for message in messages)
-            size += len(json.dumps(form.schema).encode()) if form is not None and self.method != "plain" else 0
-            most = asking.meter.ask(self.role, self.name, size, asking.step_id)
-            if most is not None:
-                held = held.bind(max_tokens=min(most, getattr(self.model, "max_tokens", None) or most))
-        began = time.monotonic()
+        return self._request(messages, form, asking, tools)[0]
+
+    def _request(
+        self, messages: Sequence[BaseMessage], form: Form | None, asking: Asking, tools: Sequence[Any] = ()
+    ) -> tuple[AIMessage, Method]:
+        """And by which method the model that replied was held to the form."""
+        if self.fallback is not None and time.monotonic() < self._rests_until:
+            return self._ask_fallback(self.fallback, messages, form, asking, tools)
         try:
-            message: AIMessage = held.invoke(list(messages), config={"tags": [NOT_STREAMED]})
+            return self._ask_own(messages, form, asking, tools), self.method
+        except ModelError as error:
+            if self.fallback is None:
+                raise
+            self._rests_until = time.monotonic() + REST
+            if asking.meter is not None:
+                asking.meter.note(f"{str(error).splitlines()[0][:200]}; {self.fallback.name} is asked instead", asking.step_id)
+            try:
+                return self._ask_fallback(self.fallback, messages, form, asking, tools)
+            except ModelError as second:
+                raise ModelError(f"{error}\nNor its fallback: {second}") from second
+
+    def _ask_fallback(
+        self, fallback: RoleClient, messages: Sequence[BaseMessage], form: Form | None, asking: Asking, tools: Sequence[Any]
+    ) -> tuple[AIMessage, Method]:
+        """What was written for a model that is given the schema beside the prompt lacks it for one that reads it there."""
+        if form is not None and fallback.method == "plain" and self.method != "plain":
+            wanted = f"Reply with one JSON document and nothing else. It must match this JSON Schema:\n\n{json.dumps(form.schema)}"
+            messages = [*messages, HumanMessage(wanted)]
+        return fallback._request(messages, form, asking, tools)
+
+    def _ask_own(self, messages: Sequence[BaseMessage], form: Form | None, asking: Asking, tools: Sequence[Any]) -> AIMessage:
+        held = self._held(form, tools)
+        meter, most = asking.meter, self.bounds.max_reply_tokens
+        if meter is not None:
+            if self.advice:
+                meter.note(self.advice, asking.step_id, first_of=self.role)
+            size = size_of(messages, form.schema if form is not None and self.method != "plain" else None, tools)
+            most = meter.ask(self.role, self.name, size, asking.step_id, own=self.bounds, step=asking.budget) or most
+        if most is not None:
+            held = held.bind(max_tokens=min(most, getattr(self.model, "max_tokens", None) or most))
+        config = {"tags": [NOT_STREAMED]}
+        began = time.monotonic()
+        usage: Any = None
+        try:
+            if asking.tell is None:
+                message: AIMessage = held.invoke(list(messages), config=config)
+            else:
+                token = token_of(self.role, asking.run_id, asking.step_id)
+                message = streamed(held, messages, config, asking.tell, token, calls_too=form is not None)
+            usage = message.usage_metadata
+        except WrongReply:
+            raise
         except Exception as error:
-            self._count(getattr(getattr(error, "completion", None), "usage", None), asking, time.monotonic() - began)
+            usage = getattr(getattr(error, "completion", None), "usage", None)
             match type(error).__name__:  # of the openai package, which need not be installed
                 case "LengthFinishReasonError":
-                    raise WrongReply([_CUT_OFF]) from None
+                    raise WrongReply([CUT_OFF]) from None
                 case "ContentFilterFinishReasonError":
-                    raise WrongReply([_FILTERED]) from None
+                    raise WrongReply([FILTERED]) from None
                 case name:
-                    if self.fallback is not None:
-                        return self.fallback.request(messages, form, asking)
                     raise ModelError(f"{self.name} could not be asked: {name}: {str(error)[:500]}{self._hint(error)}") from error
-        self._count(message.usage_metadata, asking, time.monotonic() - began)
-        return _whole(message, expects_reason=_is_openai(self.model))
+        finally:
+            self._count(usage, asking, time.monotonic() - began)
+        return whole(message, expects_reason=is_openai(self.model))
 
-    def _held(self, form: Form | None) -> Any:
-        """The model, held to the schema."""
+    def _held(self, form: Form | None, tools: Sequence[Any]) -> Any:
+        """The model, held to the schema, or with the tools that it may call."""
         if form is None:
-            return self.model
+            return self.model.bind_tools(list(tools)) if tools else self.model
         match self.method:
             case "json_schema":
                 wanted = {"name": form.name, "strict": form.strict, "schema": form.schema}
@@ -164,25 +241,6 @@ class RoleClient:
                 return self.model.bind_tools([{"type": "function", "function": function}], tool_choice="any")
             case "plain":
                 return self.model
-
-    def _document(self, message: AIMessage) -> Any:
-        """The JSON document of a whole reply. Raises WrongReply."""
-        if self.method == "function_calling" and message.tool_calls:
-            return message.tool_calls[0]["args"]
-        if self.method == "function_calling" and message.invalid_tool_calls:
-            raise WrongReply([f"the arguments of the call are not JSON: {str(message.invalid_tool_calls[0].get('args'))[:200]!r}"])
-        text = str(message.text).strip()
-        if not text:
-            raise WrongReply(["the reply is empty"])
-        if self.method != "json_schema":  # in prose, or in a fence; the first object, whole
-            text = text[max(0, text.find("{")) :]
-        try:
-            document, end = parse_first(text)
-        except ValueError as error:
-            raise WrongReply([f"the reply is not JSON: {error}"]) from None
-        if self.method == "json_schema" and text[end:].strip():
-            raise WrongReply([f"there is more after the JSON document: {text[end:].strip()[:100]!r}"])
-        return document
 
     def _count(self, usage: Any, asking: Asking, seconds: float) -> None:
         """``usage`` as LangChain has it, or as OpenAI has it in an error."""
@@ -194,65 +252,29 @@ class RoleClient:
 
     def _hint(self, error: Exception) -> str:
         if self.method == "json_schema" and getattr(error, "status_code", None) == 400 and "response_format" in str(error):
-            return "\nIf this server has no structured output, use ChatModelPlanner(model, method='plain')."
+            return f"\nIf this server has no structured output, set method: plain for the role {self.role}, or ChatModelPlanner(model, method='plain')."
         return ""
 
-
-def used_of(usage: Any, seconds: float) -> Usage:
-    """Of one request: ``usage`` as LangChain has it, as OpenAI has it in an error, or None."""
-
-    def tokens(*names: str, of: Any = usage) -> int:
-        found = (of.get(name) if isinstance(of, dict) else getattr(of, name, None) for name in names)
-        return next((count for count in found if isinstance(count, int)), 0)
-
-    details = usage if isinstance(usage, dict) else {}
-    return Usage(
-        requests=1,
-        input_tokens=tokens("input_tokens", "prompt_tokens"),
-        output_tokens=tokens("output_tokens", "completion_tokens"),
-        cached_tokens=tokens("cache_read", of=details.get("input_token_details") or {}),
-        reasoning_tokens=tokens("reasoning", of=details.get("output_token_details") or {}),
-        seconds=seconds,
-    )
+    def _gave_up(self, problem: str) -> ModelError:
+        times = "once" if self.max_asks == 1 else f"{self.max_asks} times"
+        return ModelError(f"{self.name} was asked {times} and gave no usable reply; the last one: {problem}")
 
 
-_CUT_OFF = "the reply was cut off at the limit of its length; write a shorter one"
-_FILTERED = "the reply was held back by the server's content filter"
-
-
-def _whole(message: AIMessage, *, expects_reason: bool) -> AIMessage:
-    """The message, if it is all of the reply. Servers say so in different words. Raises WrongReply."""
-    said = message.response_metadata
-    refusal = message.additional_kwargs.get("refusal") or next(
-        (block.get("refusal") for block in message.content if isinstance(block, dict) and block.get("type") == "refusal"), None
-    )
-    if refusal:
-        raise WrongReply(
-            [f"you refused: {str(refusal)[:500]} — if there is no acceptable plan for the goal, reply with give_up and say why"]
-        )
-    reason = said.get("finish_reason") or said.get("stop_reason") or said.get("done_reason") or said.get("status")
-    match str(reason or "").lower():
-        case "length" | "max_tokens" | "model_length" | "incomplete":
-            raise WrongReply([_CUT_OFF])
-        case "content_filter" | "safety" | "refusal" | "recitation":
-            raise WrongReply([_FILTERED])
-        case "" if expects_reason:
-            raise WrongReply(["the reply broke off before its end"])
-        case _:
-            return message
-
-
-def method_of(model: BaseChatModel) -> Method:
-    """The strictest method that the model's class is known to have."""
-    if _is_openai(model):
-        return "json_schema"
-    return "function_calling" if type(model).bind_tools is not BaseChatModel.bind_tools else "plain"
-
-
-def _is_openai(model: BaseChatModel) -> bool:
-    module = sys.modules.get("langchain_openai.chat_models.base")
-    return module is not None and isinstance(model, module.BaseChatOpenAI)
-
-
-def _times(count: int) -> str:
-    return "once" if count == 1 else f"{count} times"
+def _document(message: AIMessage, method: Method) -> Any:
+    """The JSON document of a whole reply. Raises WrongReply."""
+    if method == "function_calling" and message.tool_calls:
+        return message.tool_calls[0]["args"]
+    if method == "function_calling" and message.invalid_tool_calls:
+        raise WrongReply([f"the arguments of the call are not JSON: {str(message.invalid_tool_calls[0].get('args'))[:200]!r}"])
+    text = str(message.text).strip()
+    if not text:
+        raise WrongReply(["the reply is empty"])
+    if method != "json_schema":  # in prose, or in a fence; the first object, whole
+        text = text[max(0, text.find("{")) :]
+    try:
+        document, end = parse_first(text)
+    except ValueError as error:
+        raise WrongReply([f"the reply is not JSON: {error}"]) from None
+    if method == "json_schema" and text[end:].strip():
+        raise WrongReply([f"there is more after the JSON document: {text[end:].strip()[:100]!r}"])
+    return document

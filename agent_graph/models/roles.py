@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
-from pydantic import Field, SkipValidation
+from pydantic import Field, SkipValidation, ValidationError, field_validator, model_validator
 
+from agent_graph.documents import Document, describe, describe_path, read_text
+from agent_graph.errors import InvalidDocument
 from agent_graph.plan import Model
 
 Role = Literal["planner", "replanner", "executor", "judge", "summarizer"]
@@ -18,14 +20,29 @@ answers without a plan; ``judge``: says whether criteria hold that code cannot c
 
 ROLES: tuple[Role, ...] = get_args(Role)
 
+Method = Literal["json_schema", "function_calling", "plain"]
+"""
+How a model is held to a schema. ``json_schema``: OpenAI's structured output; ``function_calling``: the reply is the arguments of a
+call; ``plain``: the schema stands in the prompt, and the reply is JSON in the text.
+"""
+
+Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh"]
+
 
 class RoleModel(Model):
     """The model of one role."""
 
     model: SkipValidation[Any]
     """``openai:gpt-5-mini``, any other string that LangChain's ``init_chat_model`` reads, or a chat model object."""
-    temperature: float | None = None
-    reasoning_effort: Literal["none", "minimal", "low", "medium", "high"] | None = None
+    base_url: str | None = None
+    """Of a server that speaks the provider's protocol; None: the provider's own, or as its environment variables say."""
+    key_from: str | None = None
+    """Name of the environment variable that holds the key; None: the provider's usual one. The key itself never stands here."""
+    temperature: float | None = Field(default=None, ge=0)
+    reasoning_effort: Effort | None = None
+    """How long a reasoning model thinks before it writes."""
+    method: Method | None = None
+    """How it is held to a schema; None chooses by what the model supports."""
     timeout_s: float = Field(default=180.0, gt=0)
     """Seconds for one try of one request."""
     max_retries: int = Field(default=2, ge=0)
@@ -34,13 +51,41 @@ class RoleModel(Model):
     """Requests for one usable reply, the first included: what was wrong is said, and it is asked again."""
     max_reply_tokens: int | None = Field(default=None, ge=1)
     fallback: SkipValidation[Any] = None
-    """Another model, asked when this one cannot be."""
+    """Another model, asked when this one cannot be: its spec, an object, or a mapping like this one."""
     max_requests: int | None = Field(default=None, ge=0)
     """In one run."""
     max_tokens: int | None = Field(default=None, ge=0)
     """Read and written in one run."""
     max_money: float | None = Field(default=None, ge=0)
     """In one run."""
+
+    @field_validator("model", mode="after")
+    @classmethod
+    def _says_which(cls, model: Any) -> Any:
+        if model is None or (isinstance(model, str) and not model.strip()):
+            raise ValueError("name a model, such as openai:gpt-5-mini, or give a chat model object")
+        if isinstance(model, bool | int | float | list | tuple | dict):
+            raise ValueError(f"{model!r} is not a model: name one, such as openai:gpt-5-mini, or give a chat model object")  # noqa: TRY004  # pydantic's
+        return model
+
+    @field_validator("fallback", mode="before")
+    @classmethod
+    def _fallback_too(cls, fallback: Any) -> Any:
+        return RoleModel.model_validate(fallback) if isinstance(fallback, Mapping) else fallback
+
+    @model_validator(mode="after")
+    def _an_object_has_its_own(self) -> Self:
+        """What an object was made with cannot be changed from outside."""
+        beside = sorted(OF_A_SPEC & self.model_fields_set)
+        if not isinstance(self.model, str) and beside:
+            raise ValueError(
+                f"the model is an object, so {', '.join(beside)} cannot be set beside it; give it to the object when it is made"
+            )
+        return self
+
+
+OF_A_SPEC = frozenset({"base_url", "key_from", "temperature", "reasoning_effort", "timeout_s", "max_retries"})
+"""Fields by which a model is made; an object has been."""
 
 
 class Specialist(RoleModel):
@@ -66,10 +111,33 @@ class Models(Model):
     judge_plans: bool = False
     """Whether the judge remarks on each plan before a person sees it."""
 
+    @field_validator(*ROLES, mode="before")
     @classmethod
-    def of(cls, given: Models | Mapping[str, Any] | str | Path) -> Self:
+    def _a_spec_alone(cls, given: Any) -> Any:
+        return given if given is None or isinstance(given, RoleModel | Mapping) else {"model": given}
+
+    @classmethod
+    def of(cls, given: Models | Mapping[str, Any] | str | Path) -> Models:
         """From a mapping by role (``{"planner": "openai:gpt-5", "executor": {"model": …}}``) or the path of a YAML file of that form.
 
-        Raises InvalidDocument and UsageError.
+        Raises InvalidDocument.
         """
-        raise NotImplementedError
+        match given:
+            case Models():
+                return given
+            case str() | Path():
+                return Document(read_text(given), str(given)).read(cls)
+            case _:
+                try:
+                    return cls.model_validate(dict(given))
+                except ValidationError as error:
+                    raise InvalidDocument("\n".join(_explain(each) for each in error.errors(include_url=False))) from None
+
+
+def _explain(error: Any) -> str:
+    """One of pydantic's, in our words."""
+    where = describe_path(tuple(error["loc"])) or "models"
+    if error["type"] == "extra_forbidden":
+        model = Models if len(error["loc"]) == 1 else Specialist if error["loc"][0] == "specialists" else RoleModel
+        return f"{where}: this is not known here; there is {', '.join(model.model_fields)}"
+    return f"{where}: {describe(error)}"

@@ -37,6 +37,8 @@ class Limits(Model):
     """Plan versions that the planner may make after the first, whatever the reason."""
     max_questions: int = Field(default=5, ge=0)
     """Questions that the planner may ask."""
+    max_turns: int = Field(default=20, ge=1)
+    """Requests to its model in one ``agent`` step, where the step's budget does not say."""
     max_output_bytes: int = Field(default=262_144, ge=1024)
     """Of one step's output as JSON; a larger one fails its step."""
     max_calls: int | None = Field(default=None, ge=0)

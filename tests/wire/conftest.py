@@ -68,6 +68,36 @@ def completion(
     return Response(json.dumps(body), content_type="application/json")
 
 
+def as_stream(whole: Response, *, pieces: int = 3, usage: bool = True) -> Response:
+    """A completion as the server sends it to who asked for a stream: in pieces, the reason why it ended, what it used."""
+    body = json.loads(whole.get_data())
+    (choice,) = body["choices"]
+    message = choice["message"]
+    base = {"id": body["id"], "object": "chat.completion.chunk", "created": 1, "model": body["model"]}
+    deltas: list[dict[str, Any]] = [{"role": "assistant", "content": ""}]
+    text = message.get("content") or ""
+    size = max(1, -(-len(text) // pieces))
+    deltas += [{"content": text[at : at + size]} for at in range(0, len(text), size)]
+    deltas += [{"refusal": message["refusal"]}] if message.get("refusal") else []
+    for index, call in enumerate(message.get("tool_calls") or []):
+        said = call["function"]["arguments"]
+        half = len(said) // 2
+        start = {**call, "index": index, "function": {"name": call["function"]["name"], "arguments": said[:half]}}
+        deltas += [{"tool_calls": [start]}, {"tool_calls": [{"index": index, "function": {"arguments": said[half:]}}]}]
+    chunks = [{**base, "choices": [{"index": 0, "delta": delta, "finish_reason": None}]} for delta in deltas]
+    if choice["finish_reason"] is not None:
+        chunks.append({**base, "choices": [{"index": 0, "delta": {}, "finish_reason": choice["finish_reason"]}]})
+    if usage:
+        chunks.append({**base, "choices": [], "usage": body["usage"]})
+    return events(*chunks)
+
+
+def events(*chunks: dict[str, Any], done: bool = True) -> Response:
+    """Server-sent events, as the server writes them. ``done``: to the end."""
+    text = "".join(f"data: {json.dumps(chunk)}\n\n" for chunk in chunks) + ("data: [DONE]\n\n" if done else "")
+    return Response(text, content_type="text/event-stream")
+
+
 def failure(status: int, **headers: str) -> Response:
     body = {"error": {"message": f"scripted {status}", "type": "server_error", "param": None, "code": None}}
     return Response(json.dumps(body), status=status, headers=headers, content_type="application/json")
@@ -79,7 +109,9 @@ def call_of(name: str, arguments: str) -> list[dict[str, Any]]:
 
 @dataclass
 class ModelServer:
-    """``bodies``: each request as it came. A request beyond the script is answered with 418, which no client repeats."""
+    """``bodies``: each request as it came; who asks for a stream gets the reply as one. A request beyond the script is answered with 418,
+    which no client repeats.
+    """
 
     url: str
     script: list[Scripted] = field(default_factory=list)
@@ -96,7 +128,9 @@ class ModelServer:
         if not self.script:
             return failure(418)
         said = self.script.pop(0)
-        return said if isinstance(said, Response) else said()
+        response = said if isinstance(said, Response) else said()
+        streams = self.bodies[-1].get("stream") and response.status_code == 200 and response.mimetype == "application/json"
+        return as_stream(response) if streams else response
 
     @property
     def left(self) -> int:

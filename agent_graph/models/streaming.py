@@ -1,0 +1,47 @@
+"""A reply as it comes: each piece is told, and all of them together are the reply."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, message_chunk_to_message
+
+from agent_graph.events import Event, Token
+from agent_graph.models.replies import WrongReply
+from agent_graph.models.whole import BROKE_OFF
+
+
+def streamed(
+    model: Any,
+    messages: Sequence[BaseMessage],
+    config: dict[str, Any],
+    tell: Callable[[Event], None],
+    token: Callable[[str], Token],
+    *,
+    calls_too: bool,
+) -> AIMessage:
+    """The whole message, told piece by piece. ``calls_too``: the arguments of a call are the reply.
+
+    Raises WrongReply when it breaks off in the middle, and what the model raises when nothing came.
+    """
+    so_far: AIMessageChunk | None = None
+    try:
+        for chunk in model.stream(list(messages), config=config):
+            so_far = chunk if so_far is None else so_far + chunk
+            said = str(chunk.text) or ("".join(part["args"] or "" for part in chunk.tool_call_chunks) if calls_too else "")
+            if said:
+                tell(token(said))
+    except Exception as error:
+        # With a name of its own: the model has said all that it was going to, and the server why it stopped.
+        if so_far is None or type(error).__name__ in ("LengthFinishReasonError", "ContentFilterFinishReasonError"):
+            raise
+        raise WrongReply([f"{BROKE_OFF} ({type(error).__name__})"]) from error
+    if so_far is None:
+        raise WrongReply([BROKE_OFF])
+    return cast("AIMessage", message_chunk_to_message(so_far))
+
+
+def token_of(role: str, run_id: str, step_id: str | None) -> Callable[[str], Token]:
+    return lambda text: Token(run_id=run_id, at=time.time(), role=role, text=text, step_id=step_id)
