@@ -43,6 +43,13 @@ class _Running:
     """The tool is done; what it returned is being read."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Awaited:
+    """What a sync tool gave that must be awaited."""
+
+    value: Any
+
+
 class Calls:
     """Of one visit of ``execute``. ``changed`` is of the scheduler's ``lock``, and told of whatever it waits for."""
 
@@ -69,7 +76,7 @@ class Calls:
         if tool.is_async:
             return self._await(prepared, lambda: tool.call(context, args))
         if waits:
-            return self._wait_for(prepared, start(self._answer, prepared, context, args))
+            return self._stay_with(prepared, context, args)
         running = _Running(prepared, self._run.clock.monotonic() + prepared.timeout)
         with self._lock:
             self._running.add(running)
@@ -122,8 +129,28 @@ class Calls:
                 return TimedOut(still_running=True)
         return TimedOut(still_running=False)
 
-    def _answer(self, prepared: Prepared, context: ToolContext, args: dict[str, Any]) -> Kept:
-        return self._judging.received(prepared, prepared.tool.call(context, args))
+    def _stay_with(self, prepared: Prepared, context: ToolContext, args: dict[str, Any]) -> Reply:
+        """A sync call on a thread of its own. It may be left behind there like any other; its caller goes on with what came."""
+        running = _Running(prepared, 0.0, abandoned=True)
+
+        def answer() -> Kept | _Awaited:
+            value = prepared.tool.call(context, args)
+            if is_awaited(value):
+                return _Awaited(value)
+            running.returned = not is_lazy(value)
+            return self._judging.received(prepared, value)
+
+        made = start(answer)
+        reply = self._wait_for(prepared, made)
+        if isinstance(reply, Returned) and isinstance(reply.value, _Awaited):
+            awaited = reply.value.value
+            return self._await(prepared, lambda: awaited)
+        if isinstance(reply, TimedOut):
+            with self._lock:
+                self._leave(running)
+            made.add_done_callback(lambda call: start(self._late, running, "an answer" if call.exception() is None else "an error"))
+            return Returned(UNREADABLE) if running.returned else reply
+        return reply
 
     def _read(self, prepared: Prepared, value: Any) -> Reply:
         """What an async call returned. The value's own code may run, so it is given no more time than a call."""
