@@ -29,6 +29,11 @@ def _check(criterion: Criterion, context: Mapping[str, Any]) -> Evidence:
     return Evidence(criterion=criterion, holds=found, values=values)
 
 
+def checked(criteria: Iterable[Criterion], evidence: Iterable[Evidence]) -> list[Evidence]:
+    """The evidence of the criteria that code can check."""
+    return [each for criterion, each in zip(criteria, evidence, strict=True) if not isinstance(criterion, Judge)]
+
+
 def unmet(evidence: Iterable[Evidence]) -> list[str]:
     """What did not hold or could not be evaluated, in words."""
     return [

@@ -261,12 +261,16 @@ class Execution:
                 self._note(step, came)
                 if self.results.ended(step.id):
                     self._ended(step)
-                if came.result.status == "needs_clarification" and board.failure is None and not run.stop.is_set():
-                    return self._task(step.id)  # what it gave is recorded; now it is held against what code cannot check
-            following = self._take()
+            following = self._task(step.id) if self._is_unverified(came) else self._take()
             if board.ready or board.handed_over or board.unsettled:
                 self._staff()
             return following
+
+    def _is_unverified(self, came: Outcome | Waits) -> bool:
+        """Whether what the step gave, which is recorded now, is to be held against what code cannot check. Holds the lock."""
+        if isinstance(came, Waits) or came.result.status != "needs_clarification":
+            return False
+        return self._board.failure is None and not self.run.stop.is_set()
 
     def _settle_read(self, step: Step, came: Outcome) -> None:
         """Record what a step that had ended before gave when it was read again."""

@@ -24,6 +24,7 @@ from agent_graph.execution.outcome import NothingHappened, Outcome, Prepared, Ra
 from agent_graph.execution.recovery import Recovery
 from agent_graph.execution.references import MissingOutput, ReferenceError_, resolve
 from agent_graph.execution.results import Results
+from agent_graph.execution.verifying import StepVerifying
 from agent_graph.identity import StepId, digest, effect_key
 from agent_graph.plan import Step
 from agent_graph.policy.expressions import ExpressionError, evaluate, steps_read
@@ -78,8 +79,11 @@ class Pipeline:
         self.calls = calls
         self.pause = pause
         self.freshness = Freshness(self, read_again)
+        self.verifying = StepVerifying(run, pause)
 
     def carry_out(self, step: Step) -> Outcome | Waits:
+        if self.verifying.pending(step):
+            return self.verifying.verify(step)
         begun = self.begun(step)
         settled: Prepared | Outcome | Waits | NothingHappened = NothingHappened()
         if begun is not None:

@@ -125,6 +125,9 @@ def follow(visit: Visit, record: ApprovalRecord) -> tuple[Way, str]:
             visit.trace(Note(run_id=visit.run_id, at=visit.now(), step_id=request.step_id, message=f"a yes does not count: {refused}"))
             return "validate", refused
     match decision:
+        case Reject(stop=False) | Approve() if request.criterion is not None:
+            approvals.handle(visit.lease, request.id)
+            return "execute", f"a person said whether this holds: {request.criterion}"
         case Reject():
             approvals.handle(visit.lease, request.id)
             return rejected(visit, record, decision)

@@ -405,9 +405,8 @@ class _Compiler:
 
     def expression(self, text: str | Judge, where: str, step_id: str | None, *, own_output: bool = False) -> Iterator[Issue]:
         if isinstance(text, Judge):
-            yield _issue(
-                "not_supported", f"{where} needs a judge, which this version does not have", "write it as a CEL expression", step_id
-            )
+            if not text.judge.strip():
+                yield _issue("invalid_expression", f"{where} says nothing that a judge could decide", "say what must hold", step_id)
             return
         try:
             check_expression(text)

@@ -176,6 +176,7 @@ CASES: dict[str, list[tuple[str, Plan, Rules | None, str | None, str]]] = {
         ("through an expression", made(look("a", when="steps.b.output.age > 1"), look("b", **NEEDS_A)), None, "a", " → "),
     ],
     "invalid_expression": [
+        ("a judge's criterion of nothing", made(look("a", success_criteria=[{"judge": " "}])), None, "a", "nothing that a judge could"),
         ("no CEL", made(look("a", when="1 +")), None, "a", "it is not CEL"),
         ("steps as a whole", made(look("a", success_criteria=["size(steps) > 1"])), None, "a", "as a whole"),
         ("its own result beforehand", made(look("a", when="steps.a.output.age > 1")), None, "a", "own result before it runs"),
@@ -208,7 +209,6 @@ CASES: dict[str, list[tuple[str, Plan, Rules | None, str | None, str]]] = {
     "unknown_executor": [("a model step", made({"id": "a", "model": "think", "executor": "ann"}), None, "a", "no such specialist")],
     "not_supported": [
         ("a blueprint step", made({"id": "a", "blueprint": "b"}), None, "a", "blueprint steps"),
-        ("a judge", made(look("a", success_criteria=[{"judge": "is it kind?"}])), None, "a", "needs a judge"),
         ("mode auto", made(look("a"), mode="auto"), None, None, "mode 'auto'"),
         ("mode inline", made(answer="x", mode="inline"), None, None, "mode 'inline'"),
     ],

@@ -1,0 +1,75 @@
+"""What a model that judges, or writes the answer, is shown of a run: each value on a line of its own, after the reference that leads to it.
+
+So it can quote a value as it stands, and say where it has it from; and code can look both up.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+from collections.abc import Iterator, Mapping
+from importlib import resources
+from typing import Any
+
+VERSION = "v1"
+"""Of the files in ``prompts/`` that a judge and a summarizer are told. A changed wording is a new version."""
+
+MAX_BYTES = 40_000
+"""Of what a model is shown of one run."""
+MAX_STEP_BYTES = 12_000
+"""Of that, what one of several steps gave."""
+
+INDENT = "\n    "
+
+_PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+def lines(value: Any, at: str) -> Iterator[str]:
+    """``steps.look.output.items[0].title = Third floor``. A text stands as it is; its further lines are indented, so that none can pass for
+    another value."""
+    if isinstance(value, Mapping) and value:
+        for name, item in value.items():
+            key = str(name)
+            yield from lines(item, f"{at}.{key if _PLAIN.fullmatch(key) else json.dumps(key, ensure_ascii=False)}")
+    elif isinstance(value, list) and value:
+        for index, item in enumerate(value):
+            yield from lines(item, f"{at}[{index}]")
+    else:
+        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        yield f"{at} = {INDENT.join(text.splitlines())}"
+
+
+def shown(value: Any, at: str, most: int = MAX_BYTES) -> str:
+    """The value's lines, cut where they are too much, which is said."""
+    return cut("\n".join(lines(value, at)), most)
+
+
+def cut(text: str, most: int) -> str:
+    raw = text.encode()
+    return text if len(raw) <= most else f"{raw[: max(0, most)].decode(errors='ignore')}\n… (cut here; {len(raw)} bytes in all)"
+
+
+def delimited(of: str, text: str) -> str:
+    """As data. What is inside cannot close it: it holds no ``<``."""
+    inside = text.replace("<", "\\u003c")
+    return f'<data of="{of}">\n{inside}\n</data>'
+
+
+def is_in(quote: str, text: str) -> bool:
+    """Whether these very words stand in the text, none of them cut. How they are broken into lines does not matter."""
+    words = " ".join(quote.replace("\\u003c", "<").split())
+    if not words:
+        return False
+    before, after = (r"(?<!\w)" if words[0].isalnum() else ""), (r"(?!\w)" if words[-1].isalnum() else "")
+    return re.search(before + re.escape(words) + after, " ".join(text.split())) is not None
+
+
+def filled(part: str, **values: str) -> str:
+    """A wording of ``prompts/`` with its placeholders filled in at once: a value that looks like a placeholder stays what it is."""
+    return re.sub(r"\{\{(\w+)\}\}", lambda found: values[found[1]], _wording(part))
+
+
+@functools.cache
+def _wording(part: str) -> str:
+    return (resources.files("agent_graph.execution") / "prompts" / f"{part}.{VERSION}.md").read_text(encoding="utf-8")
