@@ -1,0 +1,45 @@
+"""Each example is run as it is meant to be: a process of its own, no key, no network; and once more for each decision."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+_RUN = re.compile(r"^run ([0-9a-f-]{36})", re.MULTILINE)
+
+
+@dataclass
+class Example:
+    """``calls``: what each process wrote, oldest first."""
+
+    name: str
+    folder: Path
+    calls: list[str] = field(default_factory=list)
+
+    def __call__(self, *words: str, code: int) -> str:
+        """``python examples/NAME/run.py WORDS``. Asserts the exit code; returns what was written."""
+        env = {name: value for name, value in os.environ.items() if not name.startswith("OPENAI_")} | {"LANGSMITH_TRACING": "false"}
+        command = [sys.executable, "-W", "error", str(HERE / self.name / "run.py"), *words, "--folder", str(self.folder)]
+        done = subprocess.run(command, cwd=self.folder, env=env, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == code, f"{done.stdout}\n{done.stderr}"
+        assert not done.stderr
+        self.calls.append(done.stdout)
+        return done.stdout
+
+    @property
+    def run(self) -> str:
+        """The id of the run that the last process spoke of."""
+        return str(_RUN.findall(self.calls[-1])[-1])
+
+
+@pytest.fixture
+def example(tmp_path: Path) -> Callable[[str], Example]:
+    return lambda name: Example(name, tmp_path)
