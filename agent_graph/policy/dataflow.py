@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 
@@ -43,7 +43,7 @@ class Dataflow:
                 waits = list(needs[step.id])
                 while waits:
                     stand_in = known[waits.pop()].fallback
-                    if stand_in in known and stand_in not in needs[step.id] and stand_in != step.id:
+                    if stand_in in known and stand_in not in needs[step.id] and stand_in not in _around(step, known):
                         needs[step.id].add(stand_in)
                         waits.append(stand_in)
         followers: dict[str, list[str]] = {}
@@ -65,6 +65,16 @@ class Dataflow:
             order=order,
             every_need={step.id: step.needs | expression_reads(step) - {step.id} for step in plan.steps} if every else {},
         )
+
+
+def _around(step: Step, known: Mapping[str, Step]) -> Iterator[str]:
+    """The step, and those whose nested plan it is part of: they wait for it."""
+    at: Step | None = step
+    seen: set[str] = set()
+    while at is not None and at.id not in seen:
+        seen.add(at.id)
+        yield at.id
+        at = known.get(at.part_of or "")
 
 
 def _sorted(needs: Mapping[str, set[str]], order: Mapping[str, int]) -> list[str]:
