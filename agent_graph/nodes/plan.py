@@ -10,8 +10,12 @@ from agent_graph.events import Note, PlanMade
 from agent_graph.execution.asking import put
 from agent_graph.identity import digest, new_id
 from agent_graph.nodes.messages import goal_in, last_message_id, plan_message, unused_message
+from agent_graph.nodes.offering import asks_a_model, mode_of, readable, shown
 from agent_graph.nodes.visit import Visit
-from agent_graph.plan import Goal, Plan, Step
+from agent_graph.plan import Goal, Mode, Plan, Step
+from agent_graph.planners.inline import NAME as INLINE
+from agent_graph.planners.inline import inline_plan
+from agent_graph.planners.modes import Choice
 from agent_graph.policy.dataflow import expression_reads
 from agent_graph.policy.lineage import lineage_of
 from agent_graph.policy.provenance import excerpt
@@ -29,9 +33,11 @@ def plan(state: State, visit: Visit) -> Update:
         if unused is not None:
             taken["messages"] = [unused_message(visit.run_id, taken["taken"], *unused)]
         return taken
-    context = PlanningContext(**asked(visit))
+    choice = mode_of(visit)
+    context = PlanningContext(**asked(visit, choice.mode))
+    note_choices(visit, choice, context)
     try:
-        came = visit.think(lambda: visit.planner.plan(context))
+        came = inline_plan(context) if choice.mode == "inline" else visit.think(lambda: visit.planner.plan(context))
     except CancelAsked:
         return taken
     except BudgetExceeded as error:
@@ -44,13 +50,15 @@ def plan(state: State, visit: Visit) -> Update:
         return taken
     match came:
         case Plan():
-            made = came.model_copy(update={"goal": visit.record.goal, "version": 1, "parent": None, "created_by": visit.planner.name})
+            by = INLINE if choice.mode == "inline" else visit.planner.name
+            made = came.model_copy(update={"goal": visit.record.goal, "version": 1, "parent": None, "created_by": by})
             keep(visit, made)
             taken["messages"] = [plan_message(visit.run_id, made)]
         case Question():
             put_question(visit, came, tuple(params_read(visit.record.goal, visit.deps.redaction)) if reads_values(visit.planner) else ())
         case Answer(text):
-            keep(visit, Plan(goal=visit.record.goal, answer=text, created_by=visit.planner.name, reason="no plan is needed"))
+            prompt = getattr(visit.planner, "prompt_version", "")
+            keep(visit, Plan(goal=visit.record.goal, answer=text, created_by=visit.planner.name, reason="no plan is needed", prompt=prompt))
         case _:
             visit.blame(
                 "planner_failed",
@@ -59,21 +67,32 @@ def plan(state: State, visit: Visit) -> Update:
     return taken
 
 
-def asked(visit: Visit) -> dict[str, Any]:
+def asked(visit: Visit, mode: Mode | None = None) -> dict[str, Any]:
     """What a planner is told, whether it plans or replans."""
-    deps = visit.deps
+    deps, models = visit.deps, visit.deps.models.models
+    mode = mode or mode_of(visit).mode
     return {
         "goal": visit.record.goal,
-        "tools": deps.tools.specs,
+        "tools": readable(visit) if mode == "inline" else shown(visit).tools,
         "answers": deps.store.approvals.answers(visit.run_id),
         "meter": visit.meter(),
         "tell": visit.tell(),
         "run_id": visit.run_id,
-        "mode": deps.mode or "single_shot",
+        "mode": mode,
         "granularity": deps.granularity,
         "blueprints": deps.blueprints,
-        "specialists": {name: one.description for name, one in deps.models.models.specialists.items()},
+        "executor": deps.models.has("executor"),
+        "specialists": {name: one.description for name, one in models.specialists.items()},
     }
+
+
+def note_choices(visit: Visit, choice: Choice, context: PlanningContext) -> None:
+    """What was chosen on the user's behalf, in the trace: the mode, and which of many tools the planner is shown."""
+    said = [f"mode {choice.mode}, chosen by auto: {choice.why}"] if visit.deps.mode == "auto" and asks_a_model(visit.planner) else []
+    if choice.mode != "inline" and len(context.tools) < len(visit.deps.tools.specs):
+        said.append(str(shown(visit)))
+    for message in said:
+        visit.trace(Note(run_id=visit.run_id, at=visit.now(), message=message))
 
 
 def note_unused(state: State, visit: Visit) -> tuple[str, str] | None:
@@ -89,7 +108,8 @@ def note_unused(state: State, visit: Visit) -> tuple[str, str] | None:
 
 def keep(visit: Visit, made: Plan) -> None:
     """Write a first plan version and say so."""
-    read = tuple(params_read(visit.record.goal, visit.deps.redaction)) if reads_values(visit.planner) else ()
+    steered = reads_values(visit.planner) and made.created_by != INLINE
+    read = tuple(params_read(visit.record.goal, visit.deps.redaction)) if steered else ()
     visit.add_plan(made, lineage_of(made, read))
     visit.trace(plan_made(made, visit.run_id, visit.now()))
 
@@ -121,6 +141,7 @@ def plan_made(plan: Plan, run_id: str, at: float, *, watched: bool = True) -> Pl
         steps=outline(plan.steps) if watched else [],
         count=len(plan.steps),
         created_by=plan.created_by,
+        prompt=plan.prompt,
     )
 
 
@@ -169,4 +190,4 @@ def waits_for_answer(visit: Visit) -> bool:
     """Whether a question of the planner is open, or answered and not yet acted on."""
     approvals = visit.deps.store.approvals
     asked = [*approvals.open(visit.run_id), *(record.request for record in approvals.decided(visit.run_id))]
-    return any(request.kind == "question" and request.step_id is None for request in asked)
+    return any(request.kind == "question" and request.step_id is None and request.criterion is None for request in asked)

@@ -10,8 +10,8 @@ from typing import Any
 from agent_graph.models.replies import parse
 from agent_graph.planners.reply import NULL, REFERENCE, Schema, closed_object, read_references, validator
 
-MAX_DEPTH = 10
-"""Objects and lists inside each other; what lies deeper travels as JSON text."""
+MAX_DEPTH = 9
+"""Objects and lists inside each other, of ten that strict mode allows: the last is for a reference. What lies deeper travels as JSON text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +77,8 @@ class _Place:
 
 _TEXT = _Form({"type": "string", "description": "JSON text of the value; a reference may stand anywhere in it."}, as_text=True)
 
-_ARGS_DEPTH = 5
-"""Root, reply, steps, step, args: each is one object or list inside the other."""
+_ARGS_DEPTH = 6
+"""Root, reply, steps, step, do, args: each is one object or list inside the other."""
 
 
 def arguments(schema: Mapping[str, Any]) -> _Form:

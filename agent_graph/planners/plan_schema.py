@@ -1,20 +1,23 @@
-"""What a model may reply, as JSON Schema built from the registered tools, and the way back from a reply to a ``Plan``.
+"""What a model may reply, as JSON Schema built from what a plan may be made of, and the way back from a reply to a ``Plan``.
 
 The document keeps to the rules of OpenAI's strict mode: the root is an object and no union, every object is closed, every property is
 required and ``null`` stands for "left out", and only ``type``, ``enum``, ``properties``, ``items``, ``anyOf``, ``$defs``, ``$ref`` and
 ``description`` are used. So a plan cannot name a tool that is not there, nor an argument that the tool does not have. What that costs,
 and how it is turned back:
 
+* what a step does stands under ``do``, so that what all steps have is written into the schema once, not once per tool;
 * a reference is written ``{"ref": "steps.a.output.b"}``: a property called ``$ref`` is refused or misread by several servers and libraries;
 * ``null`` for an argument that may be left out means that it is left out;
 * a value without a closed schema (any object, any list, any value, a recursive or very deep type, ``expected_output``) travels as JSON text;
-* an answer with parts is a list of names and values;
+* an answer with parts, and the inputs of a model, are lists of names and values;
 * bounds (``minimum``, ``pattern``, …) and defaults stand in the description; the plan compiler holds them against the value.
+
+A model that is held to no schema may leave out what may be empty, and may write what a step does beside its id.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -23,9 +26,10 @@ from pydantic import ValidationError
 
 from agent_graph.documents import describe, describe_path
 from agent_graph.models.replies import WrongReply, parse, short
-from agent_graph.plan import Goal, Plan
-from agent_graph.planners.arguments import arguments
-from agent_graph.planners.reply import DEFS, TEXTS, Schema, check, closed_object, problems_of, read_references
+from agent_graph.plan import KINDS, Goal, Interpretation, Plan, Step
+from agent_graph.planners.offer import Offer, of_tools
+from agent_graph.planners.reply import DEFS, TEXTS, Schema, check, closed_object, nullable, problems_of, read_references, write_references
+from agent_graph.planners.step_forms import Forms
 from agent_graph.ports import Answer, GiveUp, Question, ToolSpec
 
 Reply = Plan | Question | Answer | GiveUp
@@ -38,41 +42,43 @@ MAX_NAMES = 120_000
 """Characters in names of properties and definitions and in enum values, together."""
 
 
-def plan_schema(tools: Mapping[str, ToolSpec]) -> PlanSchema:
-    """The schema for these tools, in their order."""
-    return PlanSchema(tuple(tools.values()))
+def plan_schema(of: Offer | Mapping[str, ToolSpec]) -> PlanSchema:
+    """The schema for this offer, or for these tools in their order."""
+    return PlanSchema(of if isinstance(of, Offer) else of_tools(of))
 
 
 @dataclass(frozen=True)
 class PlanSchema:
-    tools: tuple[ToolSpec, ...]
+    offer: Offer
 
     @cached_property
-    def steps(self) -> dict[str, _Step]:
-        return {spec.name: _Step(spec) for spec in self.tools}
+    def forms(self) -> Forms:
+        return Forms(self.offer)
 
     @cached_property
     def document(self) -> Schema:
         kinds = [self._plan, _QUESTION, _ANSWER, _GIVE_UP]
-        return {**closed_object({"reply": {"anyOf": kinds}}), "$defs": DEFS}
+        return {**closed_object({"interpretation": _INTERPRETATION, "reply": {"anyOf": kinds}}), "$defs": DEFS}
 
     @cached_property
     def _plan(self) -> Schema:
-        steps = [*(step.schema for step in self.steps.values()), _ASK]
+        step = {**_STEP["properties"], "do": {"anyOf": [form.schema for form in self.forms.all]}}
         return closed_object(
             {
                 "kind": {"type": "string", "enum": ["plan"]},
                 "reason": {"type": "string", "description": "Why this is the way, in a sentence or two."},
-                "steps": {"type": "array", "items": {"anyOf": steps}},
+                "assumptions": {"$ref": "#/$defs/criteria"},
+                "steps": {"type": "array", "items": closed_object(step)},
+                **({"open": _OPEN} if self.offer.mode == "iterative" else {}),
                 "success_criteria": {"$ref": "#/$defs/criteria"},
-                "stop_when": {"$ref": "#/$defs/stop_when"},
+                "stop_when": {"$ref": "#/$defs/text"},
                 "answer": {"$ref": "#/$defs/answer"},
             }
         )
 
     @cached_property
     def _frame(self) -> Schema:
-        """A plan without its steps: each step is held against the schema of its own tool, which can say what is wrong."""
+        """A plan without its steps: each step is held against the schema of its own kind, which can say what is wrong."""
         return {**self._plan, "properties": {**self._plan["properties"], "steps": {"type": "array"}}}
 
     @cached_property
@@ -85,15 +91,18 @@ class PlanSchema:
 
     def read(self, value: Any, goal: Goal, before: Plan | None = None) -> Reply:
         """A reply as what it stands for. ``before`` is the plan that it revises. Raises WrongReply."""
-        reply = value.get("reply") if isinstance(value, dict) and value.keys() == {"reply"} else None
+        known = isinstance(value, dict) and "reply" in value and value.keys() <= {"interpretation", "reply"}
+        reply = value["reply"] if known else None
         if not isinstance(reply, dict):
-            raise WrongReply(['the document is not {"reply": {…}} with one object in it'])
+            raise WrongReply(['the document is not {"interpretation": {…}, "reply": {…}} with one object in each'])
+        understood = _interpretation(value.get("interpretation"))
         match reply.get("kind"):
             case "plan":
-                return self._read_plan(reply, goal, before)
+                return self._read_plan(reply, goal, before, understood)
             case "question":
-                check(_QUESTION, reply, "reply")
-                return Question(reply["text"], tuple(reply["choices"]))
+                said = {"choices": [], "proposed": None, **reply}
+                check(_QUESTION, said, "reply")
+                return Question(said["text"], tuple(said["choices"]), said["proposed"])
             case "answer":
                 check(_ANSWER, reply, "reply")
                 return Answer(reply["text"])
@@ -103,14 +112,15 @@ class PlanSchema:
             case kind:
                 raise WrongReply([f"reply.kind: {short(kind)} is none of plan, question, answer, give_up"])
 
-    def _read_plan(self, reply: Mapping[str, Any], goal: Goal, before: Plan | None) -> Plan:
-        said = {**_PLAN_LEFT_OUT, **reply}
+    def _read_plan(self, reply: Mapping[str, Any], goal: Goal, before: Plan | None, understood: Interpretation | None) -> Plan:
+        said = {**_PLAN_LEFT_OUT, **({"open": False} if self.offer.mode == "iterative" else {}), **reply}
         problems = list(problems_of(self._frame, said, "reply"))
-        steps: list[Any] = []
+        steps: list[dict[str, Any]] = []
         for index, step in enumerate(said["steps"] if isinstance(said.get("steps"), list) else ()):
-            found, read = self._read_step(step, f"steps[{index}]")
-            problems += found
-            steps.append(read)
+            try:
+                steps.append(self._read_step(step, f"steps[{index}]"))
+            except WrongReply as error:
+                problems += error.problems
         if problems:
             raise WrongReply(problems)
         document = {
@@ -120,6 +130,11 @@ class PlanSchema:
             "stop_when": said["stop_when"] or None,
             "answer": _read_answer(said["answer"]),
             "reason": said["reason"],
+            "assumptions": said["assumptions"],
+            "interpretation": understood,
+            "mode": self.offer.mode,
+            "open": said.get("open", False),
+            "granularity": "fine" if self.offer.fine else "coarse",
         }
         try:
             plan = Plan.model_validate(document)
@@ -127,87 +142,103 @@ class PlanSchema:
             raise WrongReply(
                 [f"{describe_path(tuple(one['loc']))}: {describe(one)}".lstrip(": ") for one in error.errors(include_url=False)]
             ) from None
+        if plan.open:
+            _check_next(plan, before)
         return plan if before is None else plan.model_copy(update={"steps": tuple(_as_before(step, before) for step in plan.steps)})
 
-    def _read_step(self, step: Any, at: str) -> tuple[list[str], dict[str, Any]]:
-        """What is wrong with the step, or the step as ``Step`` reads it."""
+    def _read_step(self, step: Any, at: str) -> dict[str, Any]:
+        """The step as ``Step`` reads it. Raises WrongReply with all that is wrong with it."""
         if not isinstance(step, dict):
-            return [f"{at}: {short(step)} is not a step"], {}
-        if "tool" not in step:
-            said = {**_ASK_LEFT_OUT, **step}
-            return list(problems_of(_ASK, said, at)), {**_common(said), "ask": said.get("ask")}
-        known = self.steps.get(step["tool"]) if isinstance(step["tool"], str) else None
-        if known is None:
-            there = ", ".join(self.steps) or "(none)"
-            return [f"[unknown_tool] {at} ({short(step.get('id'))}): there is no tool {short(step['tool'])}; use one of: {there}"], {}
-        return known.read(step, at)
-
-
-class _Step:
-    """A step of one tool."""
-
-    def __init__(self, spec: ToolSpec) -> None:
-        self.name = spec.name
-        self.args = arguments(spec.args_schema)
-        self.schema = closed_object(
-            {
-                "id": {"$ref": "#/$defs/id"},
-                "description": {"type": "string"},
-                "tool": {"type": "string", "enum": [spec.name]},
-                "args": self.args.schema,
-                "when": {"$ref": "#/$defs/when"},
-                "depends_on": {"$ref": "#/$defs/depends_on"},
-                "expected_output": {"$ref": "#/$defs/expected_output"},
-                "success_criteria": {"$ref": "#/$defs/criteria"},
-                "approval": {"$ref": "#/$defs/approval"},
-                "on_failure": {"$ref": "#/$defs/on_failure"},
-            }
-        )
-
-    def read(self, step: dict[str, Any], at: str) -> tuple[list[str], dict[str, Any]]:
-        said = {**_LEFT_OUT, **step, "args": self.args.filled(step.get("args", {}))}
-        problems = list(problems_of(self.schema, said, at))
-        if problems:
-            return problems, {}
+            raise WrongReply([f"{at}: {short(step)} is not a step"])
+        nested = isinstance(step.get("do"), dict)
+        common = {**_LEFT_OUT, **{name: value for name, value in step.items() if name in _STEP["properties"]}}
+        written = step["do"] if nested else {name: value for name, value in step.items() if name not in common}
+        beside = {name: value for name, value in step.items() if nested and name != "do" and name not in common}
+        do = {name: value for name, value in written.items() if name not in KINDS or value is not None}
+        problems = list(problems_of(_STEP, {**common, **beside}, at))
         try:
-            read = {
-                **_common(said),
-                "tool": self.name,
-                "args": self.args.read(said["args"], f"{at}.args"),
-                "expected_output": _read_schema(said["expected_output"], f"{at}.expected_output"),
-                "success_criteria": said["success_criteria"],
-                "approval": said["approval"],
-                "on_failure": said["on_failure"],
-            }
+            read = self.forms.of(do, step.get("id"), at).read(do, f"{at}.do" if nested else at)
         except WrongReply as error:
-            return list(error.problems), {}
-        return [], read
+            raise WrongReply([*problems, *error.problems]) from None
+        if problems:
+            raise WrongReply(problems)
+        return {
+            **common,
+            **read,
+            "when": common["when"] or None,
+            "expected_output": _read_schema(common["expected_output"], f"{at}.expected_output"),
+        }
 
 
-def _common(said: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "id": said.get("id"),
-        "description": said["description"],
-        "when": said["when"] or None,
-        "depends_on": said["depends_on"],
-    }
+def _interpretation(said: Any) -> Interpretation | None:
+    if said is None:
+        return None
+    said = {**_NOT_INTERPRETED, **said} if isinstance(said, dict) else said
+    check(_INTERPRETATION, said, "interpretation")
+    return Interpretation.model_validate(said)
 
 
-# Models without strict mode leave out what may be null.
-_ASK_LEFT_OUT: dict[str, Any] = {"description": "", "when": None, "depends_on": []}
-_LEFT_OUT: dict[str, Any] = {**_ASK_LEFT_OUT, "expected_output": None, "success_criteria": [], "approval": "auto", "on_failure": "replan"}
-_PLAN_LEFT_OUT: dict[str, Any] = {"reason": "", "success_criteria": [], "stop_when": None, "answer": None}
+def _check_next(plan: Plan, before: Plan | None) -> None:
+    """Raises WrongReply when steps of an open plan could not start now."""
+    known = {} if before is None else before.by_id
+    new = {step.id for step in plan.steps if step.id not in known}
+    if not new:
+        raise WrongReply(["open is true, and there is no new step; write the next step, or set open to false"])
+    waiting = [(step.id, need) for step in plan.steps for need in sorted(step.needs & new) if step.id in new]
+    if waiting:
+        raise WrongReply([f"step {one} needs {need}, which has not run yet; plan {one} once it has" for one, need in waiting])
 
-_NOT_SAID = ("allowed_tools", "inputs", "timeout_s", "max_attempts", "max_age_s")
+
+# Models without strict mode leave out what may be empty.
+_LEFT_OUT: dict[str, Any] = {
+    "description": "",
+    "when": None,
+    "depends_on": [],
+    "expected_output": None,
+    "allow_empty": True,
+    "success_criteria": [],
+    "approval": "auto",
+    "on_failure": "replan",
+}
+_PLAN_LEFT_OUT: dict[str, Any] = {"reason": "", "assumptions": [], "success_criteria": [], "stop_when": None, "answer": None}
+_NOT_INTERPRETED: dict[str, Any] = {"intent": "", "constraints": [], "missing": []}
+
+_NOT_SAID = ("inputs", "timeout_s", "max_attempts", "max_age_s", "use_model", "part_of")
 """Fields of a step that the schema leaves out: an author or an editor sets them."""
 
 
-def _as_before(step: Any, before: Plan) -> Any:
+def _as_before(step: Step, before: Plan) -> Step:
     """A step that the model keeps also keeps what the model was not shown a place for."""
     was = before.by_id.get(step.id)
-    if was is None or was.tool != step.tool:
+    if was is None or (was.kind, was.tool, was.blueprint) != (step.kind, step.tool, step.blueprint):
         return step
-    return step.model_copy(update={name: getattr(was, name) for name in _NOT_SAID})
+    kept = _NOT_SAID if step.kind == "agent" else (*_NOT_SAID, "allowed_tools", "budget")
+    update = {name: getattr(was, name) for name in kept}
+    if was.budget is not None and step.kind == "agent":
+        update["budget"] = was.budget.model_copy(update={"max_turns": step.budget.max_turns if step.budget else None})
+    return step.model_copy(update=update)
+
+
+def write_step(step: Step) -> dict[str, Any]:
+    """A step as the model is to write it, without what is left at its default."""
+    document = write_references(step.model_dump(mode="json", exclude_defaults=True))
+    match step.kind:
+        case "tool":
+            do = {"tool": step.tool, "args": document.get("args", {})}
+        case "blueprint":
+            do = {"blueprint": step.blueprint, "params": document.get("args", {})}
+        case "ask":
+            do = {"ask": step.ask, **document.get("args", {})}
+        case kind:
+            inputs = [{"name": name, "value": value} for name, value in document.get("args", {}).items()]
+            do = {kind: document[kind], "inputs": inputs, **_given(document, ("allowed_tools", "executor"))}
+            if kind == "agent" and step.budget is not None:
+                do["max_turns"] = step.budget.max_turns
+    return {"id": step.id, "do": do, **_given(document, (*(name for name in _LEFT_OUT), "part_of"))}
+
+
+def _given(document: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    return {name: document[name] for name in names if name in document}
 
 
 def _read_schema(text: str | None, at: str) -> Any:
@@ -225,19 +256,26 @@ def _read_answer(answer: Any) -> Any:
     return read_references(answer)
 
 
-# ── what stays the same for all tools ─────────────────────────────────────────────────────────────────────────────────
+# ── what stays the same for all offers ────────────────────────────────────────────────────────────────────────────────
 
-
-_ASK = closed_object(
+_STEP = closed_object(
     {
-        "id": {"$ref": "#/$defs/id"},
+        "id": {"type": "string", "description": "Letters, digits and underscores; unlike every other step's."},
         "description": {"type": "string"},
-        "ask": {"type": "string", "description": "A question to a person; the answer, a text, is the step's output."},
-        "when": {"$ref": "#/$defs/when"},
-        "depends_on": {"$ref": "#/$defs/depends_on"},
+        "when": {"$ref": "#/$defs/text"},
+        "depends_on": TEXTS,
+        "expected_output": {"$ref": "#/$defs/text"},
+        "allow_empty": {"type": "boolean"},
+        "success_criteria": {"$ref": "#/$defs/criteria"},
+        "approval": {"type": "string", "enum": ["auto", "required"]},
+        "on_failure": {"type": "string"},
     }
 )
-_QUESTION = closed_object({"kind": {"type": "string", "enum": ["question"]}, "text": {"type": "string"}, "choices": TEXTS})
+_INTERPRETATION = closed_object({"intent": {"type": "string"}, "constraints": TEXTS, "missing": TEXTS})
+_OPEN: Schema = {"type": "boolean", "description": "true: more is planned once these steps have ended. false: these are the last."}
+_QUESTION = closed_object(
+    {"kind": {"type": "string", "enum": ["question"]}, "text": {"type": "string"}, "choices": TEXTS, "proposed": nullable("string")}
+)
 _ANSWER = closed_object({"kind": {"type": "string", "enum": ["answer"]}, "text": {"type": "string"}})
 _GIVE_UP = closed_object({"kind": {"type": "string", "enum": ["give_up"]}, "reason": {"type": "string"}})
 

@@ -22,22 +22,18 @@ REFERENCE: Schema = {"$ref": "#/$defs/reference"}
 NULL: Schema = {"type": "null"}
 TEXTS: Schema = {"type": "array", "items": {"type": "string"}}
 
+
+def nullable(kind: str) -> Schema:
+    return {"anyOf": [{"type": kind}, NULL]}
+
+
 DEFS: Schema = {
     "reference": {
         **closed_object({"ref": {"type": "string"}}),
-        "description": "The value at steps.<id>.output, steps.<id>.output.<JMESPath> or params.<name>, filled in when the step runs.",
+        "description": "The value at steps.<id>.output, steps.<id>.output.<JMESPath> or params.<name>.",
     },
-    "id": {"type": "string", "description": "Letters, digits and underscores; unlike every other step's."},
-    "when": {"anyOf": [{"type": "string"}, NULL], "description": "CEL; when it is false the step is skipped. null: it always runs."},
-    "depends_on": {**TEXTS, "description": "Ids of steps that must have ended first. A reference needs no entry here."},
-    "expected_output": {
-        "anyOf": [{"type": "string"}, NULL],
-        "description": "JSON text: a JSON Schema that the output must match. null: the tool's own is enough.",
-    },
-    "criteria": {**TEXTS, "description": "CEL expressions that must all be true at the end."},
-    "approval": {"type": "string", "enum": ["auto", "required"], "description": "required: a person must agree to the step."},
-    "on_failure": {"type": "string", "description": "replan, continue, ask, fail, or step:<id> for a later step that stands in."},
-    "stop_when": {"anyOf": [{"type": "string"}, NULL], "description": "CEL; once true, the remaining steps are skipped."},
+    "text": {"anyOf": [{"type": "string"}, NULL]},
+    "criteria": {**TEXTS, "description": "CEL expressions that must all be true."},
     "answer": {
         "anyOf": [
             {"type": "string"},

@@ -21,28 +21,34 @@ def plan_reply(*steps: dict[str, Any], **more: Any) -> dict[str, Any]:
     said: dict[str, Any] = {
         "kind": "plan",
         "reason": "the shortest way",
+        "assumptions": [],
         "steps": list(steps),
         "success_criteria": [],
         "stop_when": None,
         "answer": None,
     }
-    return {"reply": {**said, **more}}
+    return {"interpretation": {"intent": "what was said", "constraints": [], "missing": []}, "reply": {**said, **more}}
 
 
-def tool_step(name: str, tool: str, args: dict[str, Any], **more: Any) -> dict[str, Any]:
+def a_step(name: str, do: dict[str, Any], **more: Any) -> dict[str, Any]:
+    """A step of any kind."""
     said: dict[str, Any] = {
         "id": name,
         "description": "",
-        "tool": tool,
-        "args": args,
+        "do": do,
         "when": None,
         "depends_on": [],
         "expected_output": None,
+        "allow_empty": True,
         "success_criteria": [],
         "approval": "auto",
         "on_failure": "replan",
     }
     return {**said, **more}
+
+
+def tool_step(name: str, tool: str, args: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return a_step(name, {"tool": tool, "args": args}, **more)
 
 
 def completion(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from llmock.pytest_plugin import LLMock
 
 from agent_graph import AgentGraph, tool
+from agent_graph.tools.tool import Tool
 
 from .conftest import plan_reply, tool_step
 
@@ -20,11 +22,17 @@ def find(text: str, most: int = 5) -> dict[str, Any]:
     return {"count": len(text[:most])}
 
 
+@tool(risk="read_only")
+def ping() -> str:
+    """Says that it is there."""
+    return "pong"
+
+
 FIND = plan_reply(tool_step("look", "find", {"text": "cpu", "most": None}))
 
 
-def run(store_path: Path) -> Any:
-    with AgentGraph([find], planner="openai:gpt-4o", store=store_path) as agent:
+def run(store_path: Path, tools: Sequence[Tool] = (find,)) -> Any:
+    with AgentGraph(tools, planner="openai:gpt-4o", store=store_path) as agent:
         return agent.run("look")
 
 
@@ -36,7 +44,7 @@ def test_a_plan_end_to_end(llmock: LLMock, store_path: Path) -> None:
 
 def test_the_server_accepts_the_schema_and_what_it_invents_from_it_has_the_right_shape(llmock: LLMock, store_path: Path) -> None:
     """Left alone, llmock invents a document that matches the schema. Only the text that should hold JSON is found wanting."""
-    done = run(store_path)
+    done = run(store_path, [ping])
     assert (done.status, done.error.code) == ("failed", "planner_failed")
     _, _, problem = done.error.message.partition("the last one: ")
     assert problem.startswith("steps[0].expected_output: the text is not JSON")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent_graph.models.replies import WrongReply
-from agent_graph.plan import Goal, Plan, Step
-from agent_graph.planners.plan_schema import MAX_PROPERTIES, PlanSchema, plan_schema
+from agent_graph.plan import Goal, Interpretation, Plan, Step
+from agent_graph.planners.plan_schema import PlanSchema, plan_schema
 from agent_graph.ports import Answer, GiveUp, Question, ToolSpec
 
 GOAL = Goal(text="try")
@@ -31,7 +30,7 @@ def schema_of(*specs: ToolSpec) -> PlanSchema:
 
 
 def args_schema(tool: ToolSpec) -> dict[str, Any]:
-    found: dict[str, Any] = schema_of(tool).steps[tool.name].schema["properties"]["args"]
+    found: dict[str, Any] = schema_of(tool).forms.tools[tool.name].schema["properties"]["args"]
     return found
 
 
@@ -130,10 +129,9 @@ def test_whatever_the_tools_take_the_document_keeps_the_rules_of_strict_mode(pro
 
 
 def test_a_schema_beyond_the_documented_limits_is_sent_without_strict() -> None:
-    few, many = (schema_of(*[spec(f"t{n}", {"a": {"type": "string"}}) for n in range(count)]) for count in (20, 600))
+    few, many = (schema_of(*[spec(f"t{n}", {"a": {"type": "string"}}) for n in range(count)]) for count in (600, 1200))
     assert few.strict
     assert not many.strict
-    assert len(json.dumps(many.document)) > MAX_PROPERTIES
 
 
 def test_without_tools_a_plan_can_only_ask() -> None:
@@ -230,11 +228,11 @@ def test_a_whole_plan_is_read_back() -> None:
     step = {
         "id": "a",
         "description": "Looks.",
-        "tool": "look",
-        "args": {"at": "x"},
+        "do": {"tool": "look", "args": {"at": "x"}},
         "when": "params.x > 1",
         "depends_on": ["b"],
         "expected_output": '{"type": "object"}',
+        "allow_empty": False,
         "success_criteria": ["output.n > 0"],
         "approval": "required",
         "on_failure": "step:c",
@@ -242,12 +240,14 @@ def test_a_whole_plan_is_read_back() -> None:
     reply = {
         "kind": "plan",
         "reason": "because",
+        "assumptions": ["steps.a.output.fresh"],
         "steps": [step],
         "success_criteria": ["steps.a.status == 'succeeded'"],
         "stop_when": "steps.a.output.done",
         "answer": [{"name": "found", "value": {"ref": "steps.a.output"}}, {"name": "note", "value": "text"}],
     }
-    plan = schema_of(LOOK).read({"reply": reply}, GOAL)
+    interpretation = {"intent": "to see", "constraints": ["touch nothing"], "missing": []}
+    plan = schema_of(LOOK).read({"interpretation": interpretation, "reply": reply}, GOAL)
     assert plan == Plan(
         goal=GOAL,
         reason="because",
@@ -260,6 +260,7 @@ def test_a_whole_plan_is_read_back() -> None:
                 when="params.x > 1",
                 depends_on=("b",),
                 expected_output={"type": "object"},
+                allow_empty=False,
                 success_criteria=("output.n > 0",),
                 approval="required",
                 on_failure="step:c",
@@ -268,6 +269,9 @@ def test_a_whole_plan_is_read_back() -> None:
         success_criteria=("steps.a.status == 'succeeded'",),
         stop_when="steps.a.output.done",
         answer={"found": {"$ref": "steps.a.output"}, "note": "text"},
+        assumptions=("steps.a.output.fresh",),
+        interpretation=Interpretation(intent="to see", constraints=("touch nothing",)),
+        granularity="coarse",
     )
 
 

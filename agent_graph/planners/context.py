@@ -1,0 +1,136 @@
+"""The second message of a planner's prompt: the goal, and for a new version the plan with all that came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from agent_graph.plan import Criterion, Judge, Plan, Step
+from agent_graph.planners.measure import BYTES, Measure
+from agent_graph.planners.plan_schema import write_step
+from agent_graph.planners.reply import write_references
+from agent_graph.planners.wording import as_json, data, listed, sections
+from agent_graph.ports import Attempt, PlanningContext, ReplanningContext
+from agent_graph.verdicts import CONDITION_FALSE, StepResult
+
+MAX_OUTPUT_BYTES = 4_000
+"""Of one step's output, as the model is shown it."""
+MAX_OUTPUTS_BYTES = 40_000
+"""Of all outputs together, the newest first."""
+MAX_PARAM_BYTES = 4_000
+MAX_ATTEMPTS_BYTES = 8_000
+"""Of what is told of earlier versions, the newest first."""
+MAX_REASON_BYTES = 1_000
+"""Of why one earlier version was given up, or one step of it failed."""
+
+
+def task(context: PlanningContext, measure: Measure = BYTES) -> str:
+    """The goal, and for a revision the plan with what came of it. ``measure``: in what the model's inputs are counted and capped."""
+    goal = context.goal
+    params = {name: measure.cut(as_json(value), MAX_PARAM_BYTES) for name, value in goal.params.items()}
+    text = sections(
+        "task",
+        goal=goal.text,
+        params=listed(f"params.{name} = {value}" for name, value in params.items()),
+        constraints=listed(goal.constraints),
+        criteria=listed(map(_criterion, goal.success_criteria)),
+        answers=listed(f"{question} — {answer}" for question, answer in context.answers.items()),
+    )
+    return text + _revision(context, measure) if isinstance(context, ReplanningContext) else text
+
+
+def _revision(context: ReplanningContext, measure: Measure) -> str:
+    if context.extending:
+        return sections("extend", plan=_plan(context.plan), results=_results(context, measure), most=measure.said(MAX_OUTPUT_BYTES))
+    frozen = [step.id for step in context.plan.steps if is_frozen(context.results.get(step.id))]
+    return sections(
+        "replan",
+        version=str(context.plan.version),
+        plan=_plan(context.plan),
+        results=_results(context, measure),
+        most=measure.said(MAX_OUTPUT_BYTES),
+        approvals=listed(f"{step_id} {_one_line(standing)}" for step_id, standing in context.approvals.items()),
+        frozen=", ".join(frozen),
+        attempts=_attempts(context, measure),
+        reason=data("reason", context.reason) if context.reason else "It is not said.",
+        issues=listed(str(issue) for issue in context.issues),
+        left=str(context.replans_left),
+    )
+
+
+def is_frozen(result: StepResult | None) -> bool:
+    """Whether the step stays as it is in every later version: it succeeded, or its own condition was false."""
+    if result is None:
+        return False
+    return result.status == "succeeded" or (
+        result.status == "skipped" and result.error is not None and result.error.code == CONDITION_FALSE
+    )
+
+
+def _plan(plan: Plan) -> str:
+    """The plan as the model is to write one."""
+    document = write_references(plan.document())
+    rest = {name: document[name] for name in ("assumptions", "success_criteria", "stop_when", "answer") if name in document}
+    return as_json({"steps": [write_step(step) for step in plan.steps], **rest})
+
+
+def _results(context: ReplanningContext, measure: Measure) -> str:
+    """Each result in the order in which it ended; when there is too much, the outputs of the oldest are left out."""
+    newest = sorted(context.results.values(), key=lambda result: result.finished or 0.0, reverse=True)
+    left, lines = MAX_OUTPUTS_BYTES, []
+    for result in newest:
+        parts = [f"- {result.step_id} (version {result.plan_version}): {result.status}", *_said(result, measure)]
+        after = _after(context.plan.by_id.get(result.step_id))
+        if after:
+            parts.insert(1, f"after {after}")
+        if result.output is not None:
+            output = measure.cut(as_json(result.output), min(MAX_OUTPUT_BYTES, left))
+            left -= len(output.encode())
+            parts.append(data(f"output of {result.step_id}", output) if left > 0 else "output left out, since there is too much of it")
+        lines.append("; ".join(parts))
+    return "\n".join(reversed(lines)) or "Nothing has ended yet."
+
+
+def _said(result: StepResult, measure: Measure) -> Iterator[str]:
+    """What is wrong with it."""
+    if result.landed and result.status != "succeeded":
+        yield "its effect has happened all the same"
+    if result.error is not None:
+        yield f"{result.error.code}: {data(f'error of {result.step_id}', measure.cut(result.error.message, MAX_OUTPUT_BYTES))}"
+    unmet = [f"{each.criterion} ({each.why or f'saw {as_json(dict(each.values))}'})" for each in result.evidence if each.holds is not True]
+    if unmet:
+        yield data(f"criteria of {result.step_id} that do not hold", measure.cut("; ".join(unmet), MAX_OUTPUT_BYTES))
+
+
+def _after(step: Step | None) -> str:
+    """The steps that it came after, where its arguments do not say so."""
+    return ", ".join(sorted(step.needs)) if step is not None else ""
+
+
+def _attempts(context: ReplanningContext, measure: Measure) -> str:
+    """Earlier versions, the oldest first; where there is too much, the oldest are left out."""
+    left, lines = MAX_ATTEMPTS_BYTES, list[str]()
+    for attempt in reversed(context.attempts):
+        line = _attempt(attempt, measure)
+        left -= len(line.encode())
+        if left < 0:
+            lines.append(f"- {len(context.attempts) - len(lines)} older versions are left out, since there is too much of them")
+            break
+        lines.append(line)
+    return "\n".join(reversed(lines))
+
+
+def _attempt(attempt: Attempt, measure: Measure) -> str:
+    parts = [f"- version {attempt.version}: {data('reason', measure.cut(attempt.reason, MAX_REASON_BYTES))}"]
+    parts += [
+        f"{step_id} failed: {data(f'failure of {step_id}', measure.cut(said, MAX_REASON_BYTES))}"
+        for step_id, said in attempt.failed.items()
+    ]
+    return "; ".join(parts)
+
+
+def _criterion(criterion: Criterion) -> str:
+    return criterion.judge if isinstance(criterion, Judge) else criterion
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())[:MAX_REASON_BYTES]
