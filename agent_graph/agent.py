@@ -95,9 +95,7 @@ class AgentGraph:
         self.deps = Deps(
             planner=self.planner or _NoPlanner(),
             tools=registry,
-            rules=Rules(
-                tools=registry.specs, policy=self.policy, limits=self.limits, scopes=_scopes(principals), models=clients.models
-            ),
+            rules=Rules(tools=registry.specs, policy=self.policy, limits=self.limits, scopes=_scopes(principals), models=clients.models),
             store=self.store,
             clock=self.clock,
             redaction=Redaction.of(environment(), secrets),
@@ -447,7 +445,8 @@ class AgentGraph:
         if decision is not None:
             waiting = self.store.approvals.open(record.id)
             decisions = address(record.id, decision, waiting, run.requests if isinstance(run, Run) else None)
-            for edit, request in check(decisions, waiting):
+            decisions, edits = check(decisions, waiting)
+            for edit, request in edits:
                 self._try_edit(record, edit, request)
             self._refuse_approver(record, decisions, waiting, by)
         if seen is not None and self.store.leases.evict(record.id, seen):

@@ -39,21 +39,22 @@ def address(run_id: RunId, given: Any, waiting: Sequence[Request], shown: Sequen
     return {waiting[0].id: decision}
 
 
-def check(decisions: Mapping[str, Decision], waiting: Sequence[Request]) -> list[tuple[Edit, Request]]:
-    """Raises InvalidDecision for one that makes no sense; returns the edits, which the plan must still be checked with."""
+def check(decisions: Mapping[str, Decision], waiting: Sequence[Request]) -> tuple[dict[str, Decision], list[tuple[Edit, Request]]]:
+    """The decisions as they are recorded, and the edits among them, which the plan must still be checked with. Raises InvalidDecision for one
+    that makes no sense."""
     by_id = {request.id: request for request in waiting}
-    edits = []
+    fitting, edits = dict(decisions), []
     for request_id, decision in decisions.items():
         request = by_id.get(request_id)
         if request is None:
             continue  # decided or withdrawn meanwhile: the store says what became of it
         try:
-            fit(decision, request)
+            fitting[request_id] = fit(decision, request)
         except Unclear as error:
             raise InvalidDecision(f"request {request_id}: {error}") from None
         if isinstance(decision, Edit):
             edits.append((decision, request))
-    return edits
+    return fitting, edits
 
 
 def _named(run_id: RunId, key: str, waiting: Sequence[Request]) -> str:

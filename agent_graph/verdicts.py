@@ -288,6 +288,8 @@ class Request(Model):
     choices: tuple[str, ...] = ()
     proposed: JsonValue = None
     """kind ``question``: a value to confirm; a plain yes takes it as the answer."""
+    expects: dict[str, JsonValue] | None = None
+    """kind ``question``: JSON Schema of the answer, where it is no mere text; what is not a text is given as JSON."""
     part_of: str | None = None
     """The ``agent`` step that wants to make this call."""
     criterion: str | None = None
@@ -316,8 +318,10 @@ class Request(Model):
                 return ("approve", "edit", "reject")
             case "in_doubt":
                 return ("resolve",)
+            case "question" if self.question is None or self.choices_are_verbs:
+                return ("approve", "reject")
             case "question":
-                return ("respond", "reject") if self.question is not None and not self.choices_are_verbs else ("approve", "reject")
+                return ("respond", "reject") if self.proposed is None else ("approve", "respond", "reject")
 
     @property
     def outcomes(self) -> tuple[Literal["landed", "absent"], ...]:

@@ -59,7 +59,12 @@ class Allowing:
         primary = self.run.flow.fallback_of.get(step.id)
         if not (spec.changes or spec.outbound or self.run.rules.policy.flows) or not (step.references or step.when or primary):
             return []
-        goal, found = self.run.plan.goal, []
+        return self.sources(step)
+
+    def sources(self, step: Step) -> list[tuple[Source, str]]:
+        """Values from outside, and sensitive ones, that reach the step, each with its origin."""
+        primary, goal = self.run.flow.fallback_of.get(step.id), self.run.plan.goal
+        found = []
         for name, inflow in labelled(step, goal, self.results.label, self.spec_of, primary):
             path, origin = path_of(name, inflow, self.run.plan, goal, self.results.label, self.spec_of)
             said = self.excerpt(inflow) if name == "untrusted" else ""

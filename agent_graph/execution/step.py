@@ -17,6 +17,7 @@ from agent_graph.events import StepStarted
 from agent_graph.execution.allowing import Allowing
 from agent_graph.execution.asking import doubt, request
 from agent_graph.execution.calls import Calls
+from agent_graph.execution.clarifying import Clarifying
 from agent_graph.execution.context import RunContext
 from agent_graph.execution.freshness import Freshness
 from agent_graph.execution.judging import Judging
@@ -25,10 +26,9 @@ from agent_graph.execution.recovery import Recovery
 from agent_graph.execution.references import MissingOutput, ReferenceError_, resolve
 from agent_graph.execution.results import Results
 from agent_graph.execution.verifying import StepVerifying
-from agent_graph.identity import StepId, digest, effect_key
+from agent_graph.identity import StepId, effect_key
 from agent_graph.plan import Step
 from agent_graph.policy.expressions import ExpressionError, evaluate, steps_read
-from agent_graph.policy.lineage import FIRST
 from agent_graph.policy.permission import Permission
 from agent_graph.policy.schemas import mismatches
 from agent_graph.records import Effect, Intent
@@ -42,7 +42,6 @@ from agent_graph.verdicts import (
     Deny,
     Failure,
     Landed,
-    Provenance,
     StepResult,
     Unknown,
 )
@@ -75,6 +74,7 @@ class Pipeline:
         self.results = results
         self.judging = judging
         self.allowing = Allowing(run)
+        self.clarifying = Clarifying(run, judging, self.allowing)
         self.recovery = Recovery(run, judging, self.allowing, pause)
         self.calls = calls
         self.pause = pause
@@ -180,19 +180,7 @@ class Pipeline:
         return None
 
     def ask(self, step: Step) -> Outcome | Waits:
-        bound = digest(["ask", self.run.run_id, step.id, step.ask])
-        answered = self.run.store.approvals.decision(self.run.run_id, bound, "question")
-        now = self.run.clock.now()
-        key = effect_key(self.run.run_id, StepId(step.id), "ask", {"ask": step.ask})
-        if answered is None or answered.decision is None:
-            read = self.run.lineage.get(step.id, FIRST).read
-            return Waits(request(self.run, step, "question", bound, "the plan asks", question=step.ask, sources=read))
-        if answered.decision.type != "respond":
-            why = getattr(answered.decision, "reason", "") or "nobody answered"
-            return self.judging.blocked(step, "not_answered", why)
-        result = self.judging.judged(step, answered.decision.text, attempts=1, started=answered.request.asked, finished=now)
-        result = result.model_copy(update={"provenance": Provenance(source="person", trusted=True)})
-        return Outcome(key=key, state="done", result=result, tool="ask", durable=True)
+        return self.clarifying.ask(step)
 
     def approved(self, prepared: Prepared, verdict: Ask, said: Permission) -> Prepared | Waits:
         """The call with the unused yes that covers exactly it, or with a standing one; else what is asked."""

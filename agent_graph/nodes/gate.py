@@ -15,6 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from agent_graph.documents import describe, describe_path
 from agent_graph.lookalikes import lookalikes, not_seen, texts
 from agent_graph.plan import Plan
+from agent_graph.policy.answers import WrongAnswer, text_of, value_in
 from agent_graph.policy.rules import Policy
 from agent_graph.policy.schemas import types
 from agent_graph.trace.render import Bound, LeftOut, Remark, argument_lines, shortened, text_lines
@@ -37,9 +38,7 @@ def payload(request: Request, waiting: int) -> dict[str, Any]:
     args = _carried(args)
     return {
         "action_requests": [{"name": name, "args": args, "arguments": args, "description": description(request)}],
-        "review_configs": [
-            {"action_name": name, "allowed_decisions": list(_OFFERED[request.kind] if not request.choices_are_verbs else request.allowed)}
-        ],
+        "review_configs": [{"action_name": name, "allowed_decisions": _offered(request)}],
         "request": _carried(request.model_dump(mode="json", exclude_none=True)),
         "request_id": request.id,
         "digest": request.digest,
@@ -66,6 +65,12 @@ _OFFERED: dict[RequestKind, tuple[str, ...]] = {
 """LangChain's words. A UI that cannot ``respond`` answers a question, or says what happened, by editing the ``answer``."""
 
 
+def _offered(request: Request) -> list[str]:
+    if request.choices_are_verbs:
+        return list(request.allowed)
+    return [*(("approve",) if request.kind == "question" and request.proposed is not None else ()), *_OFFERED[request.kind]]
+
+
 def action(request: Request) -> tuple[str, dict[str, Any]]:
     match request.kind:
         case "plan":
@@ -73,7 +78,8 @@ def action(request: Request) -> tuple[str, dict[str, Any]]:
         case "question":
             if request.choices_are_verbs:
                 return "try_again", {"step": request.step_id, "question": request.question}
-            return "answer_question", {"question": request.question, "choices": list(request.choices), "answer": ""}
+            proposed = "" if request.proposed is None else text_of(request.proposed)
+            return "answer_question", {"question": request.question, "choices": list(request.choices), "answer": proposed}
         case "in_doubt":
             return "say_what_happened", {
                 "answer": "",
@@ -91,6 +97,9 @@ def description(request: Request) -> str:
     lines = [f"**{_TITLES[request.kind]}**", "", _words(request.question or request.reason, bound)]
     if request.question:
         lines += ["", f"Why: {_words(request.reason, bound)}"]
+    if request.proposed is not None:
+        lines += ["", "Proposed, and taken by a plain approve:", "", in_fence([*text_lines(text_of(request.proposed), bound)])]
+        lines += ["", *(f"! {each}" for each in lookalikes(text_of(request.proposed)))]
     if request.problem:
         lines += ["", f"The last answer was not taken: {_words(request.problem, bound)}"]
     for source in request.sources:
@@ -159,7 +168,7 @@ def read_answer(
 ) -> Decision:
     """The decision for exactly this request. With the tool's schema, edited values that a form made texts are read back; with the plan, the
     calls that a plan's gate shows may be sent back edited. ``sent_again``: it is known that a machine repeated it. Raises Unclear."""
-    one = _single(answer)
+    one = _single(answer, request)
     address: dict[str, Any] = {key: one.pop(key) for key in ("request_id", "digest") if key in one}
     if not address and isinstance(answer, Mapping):
         address = {key: answer[key] for key in ("request_id", "digest") if key in answer}
@@ -179,7 +188,7 @@ def check_address(address: Mapping[str, Any], request: Request, policy: Policy) 
         raise Unclear("the answer is for another request; this one still waits")
 
 
-def _single(answer: Any) -> dict[str, Any]:
+def _single(answer: Any, request: Request) -> dict[str, Any]:
     if isinstance(answer, Mapping) and isinstance(answer.get("decisions"), list):
         answer = answer["decisions"]
     if isinstance(answer, list):
@@ -187,10 +196,20 @@ def _single(answer: Any) -> dict[str, Any]:
             raise Unclear(f"one request is shown, and {len(answer)} decisions came; answer with exactly one")
         answer = answer[0]
     if isinstance(answer, str):
-        return {"type": answer} if answer in ("approve", "reject", "landed", "absent") else {"type": "respond", "text": answer}
+        is_verb = answer in _VERBS[request.kind] and answer not in request.choices and (answer != "approve" or "approve" in request.allowed)
+        return {"type": answer} if is_verb else {"type": "respond", "text": answer}
     if not isinstance(answer, Mapping) or not isinstance(answer.get("type"), str):
         raise Unclear('the answer is not a decision; send {"decisions": [{"type": "approve"}]}, or edit, reject, respond')
     return dict(answer)
+
+
+_VERBS: dict[RequestKind, tuple[str, ...]] = {
+    "plan": ("approve", "reject"),
+    "step": ("approve", "reject"),
+    "question": ("approve", "reject"),
+    "in_doubt": ("landed", "absent"),
+}
+"""Bare words that decide; any other is a text."""
 
 
 def _read(one: dict[str, Any], request: Request, args_schema: Mapping[str, Any], plan: Plan | None) -> Decision:
@@ -213,7 +232,7 @@ def _read(one: dict[str, Any], request: Request, args_schema: Mapping[str, Any],
             if isinstance(edited, Mapping):
                 changed = edited.get("args")
                 if request.kind in ("question", "in_doubt") and isinstance(changed, Mapping):
-                    return _text(str(changed.get("answer", "")), request)
+                    return _text(text_of(changed.get("answer", "")), request)
                 one = {"type": "edit", "by": one.get("by"), **_edited(changed, request, args_schema, plan)}
         case _:
             pass
@@ -267,16 +286,19 @@ def _text(text: str, request: Request) -> Decision:
 
 
 def fit(decision: Decision, request: Request) -> Decision:
-    """The decision, if its kind makes sense here. Raises Unclear."""
+    """The decision as it is recorded, if it makes sense here: a yes to a proposed value is that answer. Raises Unclear."""
     if decision.type not in request.allowed:
         raise Unclear(f"a {request.kind} request is not answered with {decision.type!r}; it takes {', '.join(request.allowed)}")
     if isinstance(decision, Edit):
         wanted = "args" if request.kind == "step" else "plan"
         if getattr(decision, wanted) is None or (decision.args is not None) == (decision.plan is not None):
             raise Unclear(f"an edit of a {request.kind} request gives {wanted}, and nothing else")
+    if isinstance(decision, Approve) and request.kind == "question" and not request.choices_are_verbs:
+        return Respond(text=text_of(request.proposed), by=decision.by)
     if isinstance(decision, Respond):
-        if not decision.text.strip():
-            raise Unclear("an empty answer is no answer")
-        if request.choices and decision.text not in request.choices:
-            raise Unclear(f"choose one of: {', '.join(request.choices)}")
+        try:
+            value = value_in(decision.text, request)
+        except WrongAnswer as error:
+            raise Unclear(str(error)) from None
+        return decision if not request.choices else decision.model_copy(update={"text": value})
     return decision

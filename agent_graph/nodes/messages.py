@@ -10,6 +10,7 @@ from typing import Any
 
 from agent_graph.identity import RunId, digest
 from agent_graph.plan import Plan
+from agent_graph.policy.answers import text_of as text_of_value
 from agent_graph.state import State
 from agent_graph.verdicts import Request
 
@@ -65,6 +66,8 @@ def request_message(request: Request) -> dict[str, Any]:
             text = request.question or ""
             if request.choices:
                 text += "\n\n" + "\n".join(f"- {choice}" for choice in request.choices)
+            if request.proposed is not None:
+                text += f"\n\nProposed: {text_of_value(request.proposed)}"
         case "plan":
             text = f"This plan waits for your approval: {request.reason}"
         case "step":

@@ -9,15 +9,18 @@ from typing import Any
 
 from agent_graph.identity import RunId, StepId, call_digest, call_key
 from agent_graph.lookalikes import resembles
-from agent_graph.plan import RISKS, Judge, Plan, Reference, Step, highest, is_reference, references
+from agent_graph.plan import RISKS, Judge, Plan, Reference, Step, highest, references
+from agent_graph.policy.answers import check_ask
 from agent_graph.policy.dataflow import Dataflow, expression_reads, find_cycle
 from agent_graph.policy.expressions import ExpressionError, check_expression, paths_read, steps_read
 from agent_graph.policy.issues import ISSUES
 from agent_graph.policy.lineage import FIRST, Lineage, Origin
 from agent_graph.policy.ordering import violations
 from agent_graph.policy.permission import Circumstances, Permission, Rules, is_plain, permit
+from agent_graph.policy.params import with_params
 from agent_graph.policy.provenance import Labels, path_of
 from agent_graph.policy.reasoned import KINDS, asked_in, check_reasoned, risks_of
+from agent_graph.policy.repeating import Failed, repeats
 from agent_graph.policy.schemas import argument_mismatches, below, check_path, check_schema
 from agent_graph.policy.serving import idle_steps, too_much
 from agent_graph.policy.spending import Need, Spent, overruns, price_of
@@ -43,6 +46,8 @@ class SoFar:
     """Versions that the planner has made after the first, this one included."""
     now: float | None = None
     """Seconds since the epoch, UTC."""
+    failed: Mapping[str, Failed] = field(default_factory=dict)
+    """Calls that came to nothing in an earlier version, and should not be proposed again."""
 
 
 def compile_plan(plan: Plan, rules: Rules, run_id: RunId, so_far: SoFar | None = None) -> Report:
@@ -131,6 +136,11 @@ class _Compiler:
             yield from self.expression(criterion, f"success criterion {index + 1}", None)
         if plan.stop_when is not None:
             yield from self.expression(plan.stop_when, "stop_when", None)
+        for index, assumption in enumerate(plan.assumptions):
+            yield from self.expression(assumption, f"assumption {index + 1}", None)
+        if self.so_far.failed:
+            proposed = [(step, self.with_params(step)) for step in plan.steps if step.id not in self.frozen]
+            yield from repeats(plan, self.needs, proposed, self.so_far.failed)
         for at, text in references(plan.answer):
             yield from self.reference(Reference.parse(text), f"answer{'.' + at if at else ''}", None)
         for step, missing in violations(plan, self.rules.policy.order, self.rules.tools, self.needs, self.frozen):
@@ -254,7 +264,8 @@ class _Compiler:
         if step.expected_output is not None and (wrong := check_schema(step.expected_output)) is not None:
             yield _issue("invalid_schema", f"expected_output is not a JSON Schema: {wrong}", "", step.id)
         if step.kind == "ask" and step.args:
-            yield _issue("invalid_arguments", "an ask step takes no arguments", "write the question into ask", step.id)
+            for wrong, fix in check_ask(step):
+                yield _issue("invalid_arguments", wrong, fix, step.id)
         if step.tool is not None:
             yield from self.tool_call(step, step.tool)
 
@@ -440,21 +451,7 @@ class _Compiler:
                 yield _issue("unknown_output", f"{where} ({text}) reads {at!r} of step {source!r}: {known}", "", step_id)
 
     def with_params(self, step: Step) -> dict[str, Any]:
-        """The step's arguments with their references to parameters resolved."""
-        if all(reference.param is None for _, reference in step.references):
-            return step.args
-
-        def resolved(value: Any) -> Any:
-            if is_reference(value):
-                param = Reference.parse(value["$ref"]).param
-                return self.plan.goal.params.get(param, value) if param is not None else value
-            if isinstance(value, dict):
-                return {key: resolved(item) for key, item in value.items()}
-            if isinstance(value, list):
-                return [resolved(item) for item in value]
-            return value
-
-        return {name: resolved(value) for name, value in step.args.items()}
+        return with_params(step, self.plan.goal.params)
 
     def known_steps(self) -> str:
         ids = [step.id for step in self.plan.steps]
