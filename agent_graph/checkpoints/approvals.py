@@ -248,7 +248,9 @@ class Approvals:
     def questions(self, run_id: RunId) -> int:
         """How many questions the planner has asked."""
         row = self._database.row(
-            "SELECT COUNT(*) AS n FROM approvals WHERE run_id = ? AND kind = 'question' AND step_id IS NULL", (run_id,)
+            """SELECT COUNT(*) AS n FROM approvals WHERE run_id = ? AND kind = 'question' AND step_id IS NULL
+               AND json_extract(request, '$.criterion') IS NULL""",
+            (run_id,),
         )
         return int(row["n"]) if row else 0
 

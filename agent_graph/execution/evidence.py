@@ -12,6 +12,9 @@ from collections.abc import Iterator, Mapping
 from importlib import resources
 from typing import Any
 
+from agent_graph.execution.results import Results
+from agent_graph.plan import Plan
+
 VERSION = "v1"
 """Of the files in ``prompts/`` that a judge and a summarizer are told. A changed wording is a new version."""
 
@@ -73,3 +76,22 @@ def filled(part: str, **values: str) -> str:
 @functools.cache
 def _wording(part: str) -> str:
     return (resources.files("agent_graph.execution") / "prompts" / f"{part}.{VERSION}.md").read_text(encoding="utf-8")
+
+
+def of_run(plan: Plan, results: Results, answer: Any = None) -> str:
+    """What the steps of the plan have given, the newest first in line for what may be shown, in the order of the plan."""
+    parts, left = [], MAX_BYTES
+    if answer is not None:
+        parts.append(shown(answer, "answer", MAX_STEP_BYTES))
+        left -= len(parts[0].encode())
+    for step in reversed(plan.steps):
+        at = f"steps.{step.id}.output"
+        if results.way(step.id) != "good":
+            part = f"steps.{step.id}.status = {results.status(step.id) or 'not carried out'}"
+        elif left <= 0:
+            part = f"{at} … (left out, since there is too much)"
+        else:
+            part = shown(results.output(step.id), at, min(left, MAX_STEP_BYTES))
+        left -= len(part.encode())
+        parts.append(part)
+    return "\n".join(reversed(parts)) or "(no step has given anything)"

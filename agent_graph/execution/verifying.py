@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from agent_graph.errors import BudgetExceeded, ModelError, UsageError
+from agent_graph.events import Note
 from agent_graph.execution.asking import put
 from agent_graph.execution.context import RunContext
 from agent_graph.execution.criteria import unmet
@@ -39,15 +40,15 @@ class Verifying:
     run: RunContext
     wait: Wait
 
-    def look(self, cases: Sequence[Case]) -> list[Evidence]:
+    def look(self, cases: Sequence[Case], *, ask: bool = True) -> list[Evidence]:
         """What is known of each, in their order; the judge is asked where nobody has said anything. ``holds`` None: a person must say."""
         found: list[Evidence] = []
         for case in cases:
             refuted = any(each.holds is False for each in found)
-            found.append(Evidence(criterion=case.criterion, holds=None, why=NOT_ASKED) if refuted else self.said(case))
+            found.append(Evidence(criterion=case.criterion, holds=None, why=NOT_ASKED) if refuted else self.said(case, ask=ask))
         return found
 
-    def said(self, case: Case) -> Evidence:
+    def said(self, case: Case, *, ask: bool) -> Evidence:
         store, run_id = self.run.store, self.run.run_id
         record = store.approvals.decision(run_id, self.bound(case), "question")
         match record.decision if record is not None else None:
@@ -61,7 +62,7 @@ class Verifying:
         known = store.judgements.get(run_id, case.key)
         if known is None:
             asked = next((each for each in store.approvals.open(run_id) if each.digest == self.bound(case)), None)
-            found = asked.reason if asked is not None else self.ask_judge(case)
+            found = asked.reason if asked is not None else self.ask_judge(case) if ask else "nobody has said so"
             if isinstance(found, str):
                 return Evidence(criterion=case.criterion, holds=None, why=found)
             known = found
@@ -89,6 +90,10 @@ class Verifying:
             said: Judgement = self.wait(ask)
         except (BudgetExceeded, ModelError, UsageError) as error:
             return words(f"the judge could not be asked: {error}", run.redaction)
+        if case.step_id is None:  # a step has its evidence, a run has its trace
+            verdict = {True: "it holds", False: "it does not hold", None: "it cannot say"}[said.holds]
+            quotes = "".join(f"; “{quote}”" for quote in said.quotes)
+            run.record(Note(run_id=run.run_id, at=said.at, message=f"{said.by} on “{case.criterion}”: {verdict}. {said.why}{quotes}"))
         return said
 
     # ── a person ──────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -7,12 +7,12 @@ from typing import Any
 
 from agent_graph.cancellation import why
 from agent_graph.events import Done
-from agent_graph.execution.criteria import check, unmet
-from agent_graph.execution.references import ReferenceError_, follow
+from agent_graph.execution.criteria import unmet
+from agent_graph.nodes.answer import partial_answer, planned
 from agent_graph.nodes.messages import answer_message
+from agent_graph.nodes.verifying import evidence
 from agent_graph.nodes.visit import Visit
-from agent_graph.plan import Criterion, Reference, Step, is_reference
-from agent_graph.policy.expressions import ExpressionError, steps_read
+from agent_graph.plan import Step
 from agent_graph.policy.ordering import not_followed
 from agent_graph.state import State, StoredStatus, Update
 from agent_graph.trace.diagnosis import diagnose
@@ -30,8 +30,10 @@ def conclude(state: State, visit: Visit) -> Update:
         return end(visit, "failed", partial_answer(visit), record.error)
     if visit.current is None or visit.current.verdict != "valid" or not complete(visit):
         return {"status": "interrupted"}  # somebody jumped here; the run can be resumed
-    missed = unmet(check(criteria(visit), context(visit)))
-    answer = resolved(visit, visit.plan.answer) if visit.plan.answer is not None else last_output(visit)
+    found = evidence(visit)
+    if found is None:
+        return {"status": "interrupted"}  # the same: nobody has said yet whether a criterion holds that code cannot check
+    missed, answer = unmet(found), planned(visit)
     if missed:
         return end(visit, "failed", answer, diagnose("goal_not_met", f"the goal's criteria do not hold: {'; '.join(missed)}"))
     for step, missing in left_open(visit):
@@ -63,52 +65,6 @@ def left_open(visit: Visit) -> Iterator[tuple[Step, str]]:
         happened,
         lambda step_id: results.status(step_id) == "succeeded",
     )
-
-
-def criteria(visit: Visit) -> tuple[Criterion, ...]:
-    return (*visit.plan.goal.success_criteria, *visit.plan.success_criteria)
-
-
-def context(visit: Visit) -> dict[str, Any]:
-    read: frozenset[str] = frozenset()
-    for criterion in criteria(visit):
-        try:
-            read |= steps_read(criterion) if isinstance(criterion, str) else frozenset()
-        except ExpressionError:
-            continue
-    goal = visit.plan.goal
-    return {"steps": visit.results.view(read & visit.plan.by_id.keys()), "params": goal.params, "goal": goal.text}
-
-
-def resolved(visit: Visit, value: Any) -> Any:
-    """The answer with its references followed; what a skipped step would have given is null."""
-    if is_reference(value):
-        try:
-            return follow(Reference.parse(value["$ref"]), visit.results.output, visit.plan.goal.params)
-        except ReferenceError_:
-            return None
-    if isinstance(value, dict):
-        return {key: resolved(visit, item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [resolved(visit, item) for item in value]
-    return value
-
-
-def last_output(visit: Visit) -> Any:
-    """Without an answer in the plan: what its last successful step gave."""
-    for step in reversed(visit.plan.steps):
-        if visit.results.status(step.id) == "succeeded":
-            return visit.results.output(step.id)
-    return None
-
-
-def partial_answer(visit: Visit) -> Any:
-    """Of a failed run: the plan's answer as far as evidence goes, when any of it is there."""
-    if visit.current is None or visit.plan.answer is None or not visit.plan.steps:
-        return None
-    answer = resolved(visit, visit.plan.answer)
-    parts = answer.values() if isinstance(answer, dict) else [answer]
-    return answer if any(part is not None for part in parts) else None
 
 
 def end(visit: Visit, status: StoredStatus, answer: Any, error: Diagnosis | None) -> Update:

@@ -1,9 +1,20 @@
-"""The goal's criteria that code cannot check: a judge or a person says whether they hold, before ``conclude`` ends the run."""
+"""The goal's criteria: what code finds, and what a judge or a person says of those that code cannot check, before ``conclude`` ends the run."""
 
 from __future__ import annotations
 
+from typing import Any
+
+from agent_graph.errors import CancelAsked
+from agent_graph.execution.asking import put
+from agent_graph.execution.criteria import check, checked, unmet
+from agent_graph.execution.evidence import of_run
+from agent_graph.execution.judge import Case
+from agent_graph.execution.verifying import Verifying, filled_in
+from agent_graph.nodes.answer import planned
 from agent_graph.nodes.visit import Visit
-from agent_graph.verdicts import Observation
+from agent_graph.plan import Criterion, Judge
+from agent_graph.policy.expressions import ExpressionError, steps_read
+from agent_graph.verdicts import Evidence, Observation
 
 
 def unverified(visit: Visit) -> Observation | None:
@@ -12,4 +23,58 @@ def unverified(visit: Visit) -> Observation | None:
     Has the judge look at what no deterministic check stands against, and puts what stays open before a person. An observation that leads to
     ``approve`` when somebody is asked; None when nothing stands in the way of the end.
     """
-    return None
+    every = criteria(visit)
+    if not any(isinstance(criterion, Judge) for criterion in every) or unmet(checked(every, check(every, context(visit)))):
+        return None
+    verifying, cases = judging(visit), goal_cases(visit, every)
+    try:
+        found = verifying.look(cases)
+    except CancelAsked:
+        return None
+    open_ = [(case, known) for case, known in zip(cases, found, strict=True) if known.holds is None]
+    if not open_ or any(known.holds is False for known in found):
+        verifying.withdraw(cases)
+        return None
+    for case, known in open_:
+        put(visit.deps.store, visit.lease, verifying.request(case, known), visit.trace)
+    came = {step.id: status for step in visit.plan.steps if (status := visit.results.status(step.id)) is not None}
+    why = f"every step has ended; a person says whether this holds: {'; '.join(case.criterion for case, _ in open_)}"
+    return Observation(expected=tuple(visit.plan.by_id), came=came, next="approve", why=why)
+
+
+def evidence(visit: Visit) -> tuple[Evidence, ...] | None:
+    """Of the goal's criteria and the plan's, in their order, without asking anybody; None while somebody has still to say something."""
+    every = criteria(visit)
+    found = check(every, context(visit))
+    if not any(isinstance(criterion, Judge) for criterion in every) or unmet(checked(every, found)):
+        return tuple(checked(every, found))
+    known = judging(visit).look(goal_cases(visit, every), ask=False)
+    if all(each.holds is not False for each in known) and any(each.holds is None for each in known):
+        return None
+    return tuple(each for each in filled_in(every, found, known) if each.holds is not None)
+
+
+def criteria(visit: Visit) -> tuple[Criterion, ...]:
+    return (*visit.plan.goal.success_criteria, *visit.plan.success_criteria)
+
+
+def context(visit: Visit) -> dict[str, Any]:
+    read: frozenset[str] = frozenset()
+    for criterion in criteria(visit):
+        try:
+            read |= steps_read(criterion) if isinstance(criterion, str) else frozenset()
+        except ExpressionError:
+            continue
+    goal = visit.plan.goal
+    return {"steps": visit.results.view(read & visit.plan.by_id.keys()), "params": goal.params, "goal": goal.text}
+
+
+def judging(visit: Visit) -> Verifying:
+    return Verifying(visit.context(), lambda ask: visit.think(ask, "the judge"))
+
+
+def goal_cases(visit: Visit, every: tuple[Criterion, ...]) -> list[Case]:
+    """The evidence of all is the same: what the steps gave, and what the run is about to answer."""
+    shown = of_run(visit.plan, visit.results, planned(visit) if visit.plan.answer is not None else None)
+    about = f"What a whole run gave: its steps, and what it is about to answer\nIts goal: {visit.plan.goal.text}"
+    return [Case(criterion=each.judge, about=about, evidence=shown) for each in every if isinstance(each, Judge)]

@@ -21,9 +21,11 @@ from agent_graph.checkpoints.leases import DURATION, new_owner
 from agent_graph.deps import DRIVE, Deps
 from agent_graph.errors import BudgetExceeded, CancelAsked, Interrupted, RunBusy, StoreError, UsageError
 from agent_graph.events import Event
-from agent_graph.execution.budget import Budget, Meter, spent_so_far
+from agent_graph.execution.budget import Budget, spent_so_far
 from agent_graph.execution.context import RunContext
+from agent_graph.execution.failures import failed_calls
 from agent_graph.execution.history import lineage
+from agent_graph.execution.meter import Meter
 from agent_graph.execution.outcome import words
 from agent_graph.execution.results import Known, Results, check_tools, landed_calls
 from agent_graph.identity import EffectKey, RunId, new_id
@@ -32,6 +34,7 @@ from agent_graph.plan import Goal, Plan, Step
 from agent_graph.policy.compiler import SoFar
 from agent_graph.policy.dataflow import Dataflow
 from agent_graph.policy.lineage import Origin, write_lineage
+from agent_graph.policy.repeating import Failed
 from agent_graph.policy.spending import Spent
 from agent_graph.ports import Planner
 from agent_graph.records import Lease, PlanRecord, RunRecord
@@ -127,7 +130,14 @@ class Visit:
             spent=self.spent() if limits.bounds_calls else Spent(),
             replans=self.replans_made() if current is not None and current.plan.parent is not None else 0,
             now=self.now(),
+            failed=self.failed_calls(),
         )
+
+    def failed_calls(self) -> dict[str, Failed]:
+        """What a version of the planner's should not propose again. What a person wants is theirs to know."""
+        if self.current is None or self.plan.parent is None or not self.plan.created_by.startswith(self.planner.name):
+            return {}
+        return failed_calls(self.deps.store, self.run_id, self.plan.version)
 
     @property
     def lineage(self) -> dict[str, Origin]:
@@ -145,7 +155,8 @@ class Visit:
     def meter(self) -> Meter:
         """For whoever asks a model."""
         version = 0 if self.current is None else self.plan.version
-        return Meter(self.deps.store, self.lease, self.deps.rules.limits, self.deps.tools.specs, version)
+        deps = self.deps
+        return Meter(deps.store, self.lease, deps.rules.limits, version, budget=self.budget, clock=deps.clock, emit=self.emit)
 
     def tell(self) -> Callable[[Event], None] | None:
         """Streams an event without keeping it; None: nobody watches."""
@@ -187,35 +198,35 @@ class Visit:
             stop=self.stop,
         )
 
-    def think(self, ask: Callable[[], Any]) -> Any:
-        """What a planner answers. A model may take minutes: neither a stop nor a cancel waits for it, since thinking changes nothing."""
+    def think(self, ask: Callable[[], Any], who: str = "the planner") -> Any:
+        """What a planner, or another model, answers. A model may take minutes: neither a stop nor a cancel waits for it, since thinking changes nothing."""
         thought = start(ask)
         monotonic = self.deps.clock.monotonic
         look_at, renew_at = monotonic() + LOOK, monotonic() + DURATION / 3
         while not thought.done():
-            self._refuse_after_time()
+            self._refuse_after_time(who)
             if self.stop.is_set():
-                raise Interrupted(f"run {self.run_id} was stopped while its planner was thinking; resume it to go on")
+                raise Interrupted(f"run {self.run_id} was stopped while {who} was thinking; resume it to go on")
             with contextlib.suppress(
                 StoreError
             ):  # a store that is busy is looked at again; a lease that was lost is told by the next write
                 if monotonic() >= look_at:
                     look_at = monotonic() + LOOK
-                    self._refuse_after_cancel()
+                    self._refuse_after_cancel(who)
                 if monotonic() >= renew_at:
                     renew_at = monotonic() + DURATION / 3
                     self.deps.store.leases.renew(self.lease)
             concurrent.futures.wait([thought], timeout=0.1)
         return thought.result()
 
-    def _refuse_after_time(self) -> None:
+    def _refuse_after_time(self, who: str) -> None:
         most = self.deps.rules.limits.max_seconds
         if most is not None and self.budget.seconds() > most:
-            raise BudgetExceeded(f"the planner was still thinking when the {most:g} seconds of the run were over")
+            raise BudgetExceeded(f"{who} was still thinking when the {most:g} seconds of the run were over")
 
-    def _refuse_after_cancel(self) -> None:
+    def _refuse_after_cancel(self, who: str) -> None:
         if self.deps.store.runs.get(self.run_id).cancel_asked is not None:
-            raise CancelAsked(f"run {self.run_id} was cancelled while its planner was thinking")
+            raise CancelAsked(f"run {self.run_id} was cancelled while {who} was thinking")
 
     def check_tools(self) -> None:
         """Raises UsageError when a step that is still to run needs a tool that this agent does not have, or a revised goal needs a planner. Nothing
