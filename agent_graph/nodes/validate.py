@@ -74,11 +74,20 @@ def refuse(visit: Visit, report: Report) -> Update:
         visit.overspent(f"the plan does not fit, and {visit.planner.name} cannot make another: {listed}")
     elif not visit.planner.can_replan:
         visit.blame(code_of(report), f"the plan cannot run, and {visit.planner.name} cannot make another: {listed}")
+    elif repeated(visit, report):
+        visit.blame("gave_up", f"{visit.planner.name} proposes what has failed, although it was told so: {listed}")
     elif visit.replans_left() == 0:
         visit.overspent(f"the planner has used its {visit.deps.rules.limits.max_replans} replans; the last plan cannot run: {listed}")
     else:
         return {"next": "replan", "why": listed}
     return {"next": "conclude", "why": listed}
+
+
+def repeated(visit: Visit, report: Report) -> bool:
+    """Whether the planner was sent back for proposing what had failed, and does so again."""
+    before = None if visit.plan.parent is None else visit.deps.store.runs.plan(visit.run_id, visit.plan.parent)
+    refused = () if before is None or before.verdict != "invalid" else before.issues
+    return all(any(issue.code == "repeats_failure" for issue in each) for each in (refused, report.errors))
 
 
 def code_of(report: Report) -> str:

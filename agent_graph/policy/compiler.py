@@ -16,8 +16,8 @@ from agent_graph.policy.expressions import ExpressionError, check_expression, pa
 from agent_graph.policy.issues import ISSUES
 from agent_graph.policy.lineage import FIRST, Lineage, Origin
 from agent_graph.policy.ordering import violations
-from agent_graph.policy.permission import Circumstances, Permission, Rules, is_plain, permit
 from agent_graph.policy.params import with_params
+from agent_graph.policy.permission import Circumstances, Permission, Rules, is_plain, permit
 from agent_graph.policy.provenance import Labels, path_of
 from agent_graph.policy.reasoned import KINDS, asked_in, check_reasoned, risks_of
 from agent_graph.policy.repeating import Failed, repeats

@@ -30,6 +30,7 @@ ISSUES: dict[str, str] = {
     "untrusted_flow": "A value from outside reaches a call. An error where the policy denies it; else a warning, since a person is asked.",
     "sensitive_flow": "A sensitive value reaches a call that goes out. An error where the policy denies it; else a warning, since a person is asked.",
     "repeats_effect": "A step of a new version would do again what has been done. A warning, since a person is asked.",
+    "repeats_failure": "A new version proposes exactly what has just failed, or what a person has just refused.",
     "over_budget": "Not even the least that the plan needs fits into what is left of the budget.",
     "may_overrun": "The worst case of the plan does not fit into what is left of the budget. A warning: each call is held against it before it is made.",
     "unknown_price": "Money is bounded, and what a call costs is not known. A warning, since a person is asked.",
