@@ -130,6 +130,8 @@ def _outline(written: str) -> dict[str, Any] | None:
         step = json.loads(written)
     except (ValueError, RecursionError):
         return None
+    if isinstance(step.get("do"), dict):
+        step = {**step, **step["do"]}
     kind = next((each for each in KINDS if step.get(each)), "tool")
     return {
         "id": _said(step.get("id")),
