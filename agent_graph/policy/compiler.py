@@ -15,6 +15,7 @@ from agent_graph.policy.dataflow import Dataflow, expression_reads, find_cycle
 from agent_graph.policy.expressions import ExpressionError, check_expression, paths_read, steps_read
 from agent_graph.policy.issues import ISSUES
 from agent_graph.policy.lineage import FIRST, Lineage, Origin
+from agent_graph.policy.nesting import wrong_with
 from agent_graph.policy.ordering import violations
 from agent_graph.policy.params import with_params
 from agent_graph.policy.permission import Circumstances, Permission, Rules, is_plain, permit
@@ -250,8 +251,8 @@ class _Compiler:
     def step(self, step: Step) -> Iterator[Issue]:
         if step.kind in KINDS:
             yield from check_reasoned(step, self.rules, *self.seen(step))
-        if step.kind == "blueprint":
-            yield _issue("not_supported", f"{step.kind} steps are not executed by this version", "use a tool or an ask step", step.id)
+        if (nested := wrong_with(step, self.plan, self.rules.blueprints)) is not None:
+            yield _issue("invalid_blueprint", nested, "", step.id)
         for need in step.depends_on:
             if need not in self.position:
                 yield _issue("dangling_reference", f"depends_on names {need!r}, which is not in the plan", self.known_steps(), step.id)

@@ -24,6 +24,7 @@ ISSUES: dict[str, str] = {
     "invalid_expression": "A condition or criterion is not a CEL expression, or reads what cannot be read there.",
     "invalid_schema": "`expected_output` is not a JSON Schema.",
     "invalid_fallback": "`on_failure: step:<id>` names a step that cannot stand in.",
+    "invalid_blueprint": "A nested plan cannot be written out in the place of the step that names it, or a step says wrongly that it is part of one.",
     "denied_by_policy": "The policy denies the call, whoever approves it.",
     "missing_scope": "The tool needs a scope that the run's principal does not have.",
     "order_violated": "An order rule of the policy misses a step before or after this one.",

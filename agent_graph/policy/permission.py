@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agent_graph.models.roles import Models
-from agent_graph.plan import Step
+from agent_graph.plan import Blueprint, Step
 from agent_graph.policy.limits import Limits
 from agent_graph.policy.lineage import FIRST, Origin
 from agent_graph.policy.matching import fits
@@ -32,6 +32,8 @@ class Rules:
     limits: Limits
     scopes: Scopes | None = None
     """Of the host application; None: as the policy's ``principals`` say."""
+    blueprints: Mapping[str, Blueprint] = field(default_factory=dict)
+    """Nested plans that a step may name."""
     models: Models = field(default_factory=Models)
     """Who carries out ``model`` and ``agent`` steps."""
 

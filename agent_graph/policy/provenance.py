@@ -110,7 +110,7 @@ def of_step(
     """The label of what a step gives. An answer of a person is trusted; what a model or an agent gives is as its inputs are."""
     into = [of_reference(each.reference, goal, label_of, spec_of) for each in inflows(step, primary)]
     into += [label_of(read) for read in expression_reads(step) - {step.id}]
-    own = step.kind in {"ask", "model"} or (spec is not None and spec.trusted_output)
+    own = step.kind in {"ask", "model", "blueprint"} or (spec is not None and spec.trusted_output)
     given = spec is not None and any(name in step.args for name in spec.sensitive)
     return Label(trusted=own and all(label.trusted for label in into), sensitive=given or any(label.sensitive for label in into))
 
