@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-from collections import defaultdict
 
 from agent_graph.checkpoints.database import Database
 from agent_graph.checkpoints.leases import check_fence
@@ -35,20 +34,22 @@ class Usages:
         self._database.write(work)
 
     def of(self, run_id: RunId) -> dict[str, Usage]:
-        """By role."""
-        found: dict[str, list[Usage]] = defaultdict(list)
-        for row in self._database.sealed_rows("usage", "SELECT * FROM usage WHERE run_id = ?", (run_id,)):
-            found[row["role"]].append(Usage(**{name: row[name] for name in _BEFORE}))
+        """By role: what its entries add up to."""
+        found: dict[str, Usage] = {}
         for entry in self.entries(run_id):
-            found[entry.role].append(entry.used)
-        return {role: sum(found[role], Usage()) for role in sorted(found)}
+            found[entry.role] = found.get(entry.role, Usage()) + entry.used
+        return dict(sorted(found.items()))
 
     def entries(self, run_id: RunId) -> list[UsageEntry]:
-        """By role, model, step and plan version, in this order."""
+        """By role, model, step and plan version, in this order. What schema 5 counted by role alone is of no model, step or version."""
+        before = self._database.sealed_rows("usage", "SELECT * FROM usage WHERE run_id = ?", (run_id,))
         rows = self._database.sealed_rows(
             "usage_entries", "SELECT * FROM usage_entries WHERE run_id = ? ORDER BY role, model, step_id, plan_version", (run_id,)
         )
         return [
+            UsageEntry(role=row["role"], model="", step_id="", plan_version=0, used=Usage(**{name: row[name] for name in _BEFORE}))
+            for row in before
+        ] + [
             UsageEntry(
                 role=row["role"],
                 model=row["model"],

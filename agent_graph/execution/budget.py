@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-import fnmatch
 import threading
-import time
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
-from agent_graph.errors import BudgetExceeded
-from agent_graph.events import Note
 from agent_graph.identity import RunId
-from agent_graph.plan import StepBudget
-from agent_graph.policy.limits import Limits, Price, RoleLimits
+from agent_graph.policy.limits import Limits
 from agent_graph.policy.spending import Spent, price_of
-from agent_graph.ports import UNBOUND, Bounds, Clock, Store, ToolSpec
-from agent_graph.records import Lease, Usage
-
-LEAST_REPLY = 256
-"""Tokens that must be left for what a model writes; with fewer it is not asked."""
+from agent_graph.ports import Clock, Store, ToolSpec
 
 
 def spent_so_far(store: Store, run_id: RunId, tools: Mapping[str, ToolSpec]) -> Spent:
@@ -73,86 +63,26 @@ class Budget:
             self._money += price or 0.0
         return ""
 
+    # What models cost counts with it; only money is shared.
+
+    def money_left(self) -> float:
+        """Of what the run may spend; without end when that is not bounded."""
+        return float("inf") if self._limits.max_money is None else self._limits.max_money - self._money
+
+    def take_money(self, worst: float) -> bool:
+        """Hold back what a request to a model may cost; False, and nothing is, when that is not left."""
+        with self._lock:
+            if worst > self.money_left():
+                return False
+            self._money += worst
+            return True
+
+    def settle_money(self, held: float, spent: float) -> None:
+        """A request that ``held`` back so much has cost so much."""
+        with self._lock:
+            self._money += spent - held
+
     def give_back(self, spec: ToolSpec, args: Mapping[str, Any]) -> None:
         """A call certainly did nothing: it cost nothing."""
         with self._lock:
             self._money -= price_of(spec, args) or 0.0
-
-
-class Meter:
-    """Of one run's models: what a planner asks before, and tells after, each request."""
-
-    def __init__(self, store: Store, lease: Lease, limits: Limits, tools: Mapping[str, ToolSpec], plan_version: int = 0) -> None:
-        self._version = plan_version
-        self._store = store
-        self._lease = lease
-        self._limits = limits
-        self._tools = tools
-
-    def ask(
-        self, role: str, model: str, input_bytes: int, step_id: str | None = None, *, own: Bounds = UNBOUND, step: StepBudget | None = None
-    ) -> int | None:
-        """How many tokens the reply may have; None: any number. No token is shorter than a byte, so that is what the input counts at worst.
-
-        Raises BudgetExceeded.
-        """
-        limits = self._limits
-        if not limits.bounds_models:
-            return None
-        used = self._store.usage.of(self._lease.run_id)
-        mine, own = used.get(role, Usage()), limits.roles.get(role, RoleLimits())  # type: ignore[assignment]
-        if own.max_requests is not None and mine.requests >= own.max_requests:
-            raise BudgetExceeded(f"role {role} has made {mine.requests} of {own.max_requests} requests")
-        every = sum(each.input_tokens + each.output_tokens for each in used.values())
-        rooms: list[tuple[str, float]] = [
-            (f"{limit} tokens", limit - so_far - input_bytes)
-            for limit, so_far in ((limits.max_tokens, every), (own.max_tokens, mine.input_tokens + mine.output_tokens))
-            if limit is not None
-        ]
-        rooms += self._money_rooms(role, model, input_bytes, own, used)  # type: ignore[arg-type]
-        if not rooms:
-            return None
-        limit, room = min(rooms, key=lambda each: each[1])
-        if room < LEAST_REPLY:
-            raise BudgetExceeded(
-                f"role {role} may read {input_bytes} tokens in its next request and needs {LEAST_REPLY} for the reply; that is not left of {limit}"
-            )
-        return int(room)
-
-    def _money_rooms(self, role: str, model: str, input_bytes: int, own: RoleLimits, used: Mapping[str, Usage]) -> list[tuple[str, float]]:
-        """Money, as tokens of the reply that it pays for."""
-        bounds = [
-            (limit, spent)
-            for limit, spent in (
-                (self._limits.max_money, self._limits.max_money and spent_so_far(self._store, self._lease.run_id, self._tools).money),
-                (own.max_money, used[role].money if role in used else 0.0),
-            )
-            if limit is not None
-        ]
-        if not bounds:
-            return []
-        price = self._price(model)
-        if price is None:
-            raise BudgetExceeded(f"money is bounded, and the price of {model} is not known: give Limits(prices={{{model!r}: Price(…)}})")
-        rooms = []
-        for limit, spent in bounds:
-            left = limit - (spent or 0.0) - input_bytes * price.input / 1e6
-            rooms.append((f"money {limit:g}", left / price.output * 1e6 if price.output else 1e12 if left >= 0 else -1.0))
-        return rooms
-
-    def note(self, message: str, step_id: str | None = None, *, first_of: str = "") -> None:
-        """Put something worth knowing into the run's trace. ``first_of``: only before the first request of this role."""
-        if first_of and first_of in self._store.usage.of(self._lease.run_id):
-            return
-        self._store.events.add(Note(run_id=self._lease.run_id, at=time.time(), step_id=step_id, message=message))
-
-    def count(self, role: str, model: str, used: Usage, step_id: str | None = None) -> None:
-        """Put what was used on record, with its price."""
-        price = self._price(model)
-        money = (used.input_tokens * price.input + used.output_tokens * price.output) / 1e6 if price is not None else 0.0
-        priced = replace(used, money=money, unpriced=used.requests if price is None else 0)
-        self._store.usage.add(self._lease, role, priced, model=model, step_id=step_id or "", plan_version=self._version)
-
-    def _price(self, model: str) -> Price | None:
-        exact = self._limits.prices.get(model)
-        return exact or next((price for name, price in self._limits.prices.items() if fnmatch.fnmatchcase(model, name)), None)

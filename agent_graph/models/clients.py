@@ -7,7 +7,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
 from agent_graph.errors import UsageError
-from agent_graph.models.roles import OF_A_SPEC, Models, Role, RoleModel, Specialist
+from agent_graph.models.roles import AS, OF_A_SPEC, Models, Role, RoleModel, Specialist
 from agent_graph.plan import Step
 from agent_graph.ports import Bounds
 
@@ -100,7 +100,7 @@ def client_of(spec: RoleModel, role: str, specialist: str = "") -> RoleClient:
         ),
     )
     if specialist:
-        made.name += f" as {specialist}"
+        made.name += f"{AS}{specialist}"
     return made
 
 

@@ -20,6 +20,9 @@ answers without a plan; ``judge``: says whether criteria hold that code cannot c
 
 ROLES: tuple[Role, ...] = get_args(Role)
 
+AS = " as "
+"""Between a model's name and the specialist's as whom it was asked: ``openai:gpt-5-mini as writer``."""
+
 Method = Literal["json_schema", "function_calling", "plain"]
 """
 How a model is held to a schema. ``json_schema``: OpenAI's structured output; ``function_calling``: the reply is the arguments of a

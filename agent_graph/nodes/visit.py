@@ -155,8 +155,9 @@ class Visit:
     def meter(self) -> Meter:
         """For whoever asks a model."""
         version = 0 if self.current is None else self.plan.version
-        deps = self.deps
-        return Meter(deps.store, self.lease, deps.rules.limits, version, budget=self.budget, clock=deps.clock, emit=self.emit)
+        deps, limits = self.deps, self.deps.rules.limits
+        budget = self.budget if limits.bounds_calls else Budget(limits, Spent(), deps.clock)
+        return Meter(deps.store, self.lease, limits, version, budget=budget, clock=deps.clock, emit=self.emit)
 
     def tell(self) -> Callable[[Event], None] | None:
         """Streams an event without keeping it; None: nobody watches."""

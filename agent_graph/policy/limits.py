@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from agent_graph.plan import Mode, Model
+from agent_graph.records import Usage
 
 
 class RoleLimits(Model):
@@ -21,6 +22,13 @@ class Price(Model):
 
     input: float = Field(ge=0)
     output: float = Field(ge=0)
+    cached: float | None = Field(default=None, ge=0)
+    """Of input that the server had in its cache; None: as any other input."""
+
+    def of(self, used: Usage) -> float:
+        """What it costs."""
+        cached = min(used.cached_tokens, used.input_tokens) if self.cached is not None else 0
+        return ((used.input_tokens - cached) * self.input + cached * (self.cached or 0.0) + used.output_tokens * self.output) / 1e6
 
 
 class Limits(Model):
@@ -52,9 +60,10 @@ class Limits(Model):
     max_money: float | None = Field(default=None, ge=0)
     """Spent on calls and models. What has no known price is put before a person, and a model without one is not asked."""
     roles: dict[str, RoleLimits] = {}
-    """By role: ``planner``."""
+    """By role: ``planner``. What the models' own configuration says holds beside it (docs/models.md)."""
     prices: dict[str, Price] = {}
-    """By model, named as its planner is (``openai:gpt-5-mini``); patterns with ``*`` are read."""
+    """By model, named as its role is (``openai:gpt-5-mini``), or ``model:NAME`` of an object; patterns with ``*`` are read. For others, what
+    providers publish, in US dollars, when the extra ``prices`` is installed."""
     mode_steps: dict[Mode, int] = {"inline": 3}
     """Steps that a plan of a mode may have, where that is fewer than ``max_steps``."""
     mode_replans: dict[Mode, int] = {"inline": 0}
