@@ -33,6 +33,7 @@ from agent_graph.planners.choose import as_planner
 from agent_graph.policy.approvers import may_not_approve
 from agent_graph.policy.compiler import Rules, SoFar, compile_plan
 from agent_graph.policy.limits import Limits
+from agent_graph.policy.nesting import lay_out
 from agent_graph.policy.permission import Scopes
 from agent_graph.policy.rules import Policy
 from agent_graph.policy.standing import make_grant
@@ -92,15 +93,23 @@ class AgentGraph:
         clients = Clients(Models.of(models) if models is not None else Models())
         self.store: Store = SqliteStore(store, clock=self.clock) if isinstance(store, str | Path) else store
         self.on_waiting = on_waiting
+        nested = _blueprints(blueprints)
         self.deps = Deps(
             planner=self.planner or _NoPlanner(),
             tools=registry,
-            rules=Rules(tools=registry.specs, policy=self.policy, limits=self.limits, scopes=_scopes(principals), models=clients.models),
+            rules=Rules(
+                tools=registry.specs,
+                policy=self.policy,
+                limits=self.limits,
+                scopes=_scopes(principals),
+                blueprints=nested,
+                models=clients.models,
+            ),
             store=self.store,
             clock=self.clock,
             redaction=Redaction.of(environment(), secrets),
             models=clients,
-            blueprints=_blueprints(blueprints),
+            blueprints=nested,
             mode=mode,
             granularity=granularity,
         )
@@ -343,6 +352,7 @@ class AgentGraph:
 
     def _check(self, plan: Plan, run_id: RunId | None = None) -> None:
         """Raises InvalidPlan. For a run that is about to be made, the report is kept for its first ``validate``."""
+        plan = lay_out(plan, self.deps.blueprints)
         report = compile_plan(plan, self.deps.rules, run_id or RunId("preview"), SoFar(now=self.clock.now()))
         if not report.valid:
             raise InvalidPlan(report.errors)
@@ -415,6 +425,7 @@ class AgentGraph:
         new = RunId(run_id or new_id())
         # A plan that came with the run is its version 1 from the start, so that any process can go on with it.
         first = plan.model_copy(update={"goal": wanted, "version": 1, "parent": None}) if plan is not None else None
+        first = None if first is None else lay_out(first, self.deps.blueprints)
         made = first or (
             planner.plan(PlanningContext(goal=wanted, tools=self.tools.specs))
             if isinstance(planner, BlueprintPlanner | StaticPlanner)

@@ -18,6 +18,7 @@ from agent_graph.planners.inline import inline_plan
 from agent_graph.planners.modes import Choice
 from agent_graph.policy.dataflow import expression_reads
 from agent_graph.policy.lineage import lineage_of
+from agent_graph.policy.nesting import lay_out
 from agent_graph.policy.provenance import excerpt
 from agent_graph.ports import Answer, Planner, PlanningContext, Question
 from agent_graph.redaction import Redaction
@@ -108,6 +109,7 @@ def note_unused(state: State, visit: Visit) -> tuple[str, str] | None:
 
 def keep(visit: Visit, made: Plan) -> None:
     """Write a first plan version and say so."""
+    made = lay_out(made, visit.deps.blueprints)
     steered = reads_values(visit.planner) and made.created_by != INLINE
     read = tuple(params_read(visit.record.goal, visit.deps.redaction)) if steered else ()
     visit.add_plan(made, lineage_of(made, read))

@@ -9,12 +9,14 @@ from agent_graph.nodes.remarks import remarks
 from agent_graph.nodes.visit import Visit
 from agent_graph.plan import Plan
 from agent_graph.policy.lineage import lineage_of
+from agent_graph.policy.nesting import lay_out
 from agent_graph.verdicts import Source
 
 
 def keep(visit: Visit, came: Plan, read: tuple[Source, ...], by: str) -> Plan:
     """Version n + 1: finished steps that the planner left out are carried over; changed ones are found by ``validate``."""
     store, frozen = visit.deps.store, visit.results.frozen()
+    came = lay_out(came.model_copy(update={"goal": visit.record.goal}), visit.deps.blueprints)
     missing = tuple(step for step_id, step in frozen.items() if step_id not in came.by_id)
     made = came.model_copy(
         update={
