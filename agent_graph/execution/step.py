@@ -14,6 +14,7 @@ from typing import cast
 
 from agent_graph.errors import NotDone
 from agent_graph.events import StepStarted
+from agent_graph.execution import nested
 from agent_graph.execution.allowing import Allowing
 from agent_graph.execution.asking import doubt, request
 from agent_graph.execution.calls import Calls
@@ -29,6 +30,7 @@ from agent_graph.execution.verifying import StepVerifying
 from agent_graph.identity import StepId, effect_key
 from agent_graph.plan import Step
 from agent_graph.policy.expressions import ExpressionError, evaluate, steps_read
+from agent_graph.policy.nesting import inputs_of
 from agent_graph.policy.permission import Permission
 from agent_graph.policy.schemas import mismatches
 from agent_graph.records import Effect, Intent
@@ -117,6 +119,8 @@ class Pipeline:
             return skipped
         if step.kind == "ask":
             return self.ask(step)
+        if step.kind == "blueprint":
+            return nested.conclude(self, step)
         tool = self.run.tools.get(step.tool or "")
         if tool is None:
             return self.judging.blocked(step, "unknown_tool", f"there is no tool {step.tool!r}")
@@ -166,9 +170,12 @@ class Pipeline:
         primary = self.run.flow.fallback_of.get(step.id)
         if primary is not None and self.results.status(primary) not in ("failed", "blocked"):
             return self.judging.skipped(step, "not_needed", f"step {primary!r} did not fail")
-        for need in sorted(step.reads):
+        for need in sorted(inputs_of(step)):
             if self.results.way(need) != "good":
                 return self.judging.skipped(step, "upstream_missing", f"step {need!r} has no output")
+        broken = nested.broken_around(self.run.plan, self.results, step) if step.part_of is not None else None
+        if broken is not None:
+            return self.judging.skipped(step, "upstream_missing", f"the nested plan failed with step {broken!r}")
         if step.when is None:
             return None
         try:

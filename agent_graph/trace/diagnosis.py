@@ -31,6 +31,7 @@ CAUSES: dict[str, Cause] = {
     "output_too_large": "tool",
     "empty_result": "tool",
     "assumption_broken": "plan",
+    "part_failed": "tool",
     "tool_failed": "tool",
     "timeout": "tool",
     "outcome_unknown": "tool",
