@@ -11,6 +11,7 @@ from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
 from agent_graph.errors import ModelError, PlannerError
 from agent_graph.models.client import MAX_ASKS, Asking, Form, Method, RoleClient
 from agent_graph.models.clients import Clients
+from agent_graph.models.drafting import drafts
 from agent_graph.models.roles import Models
 from agent_graph.plan import Goal, Plan
 from agent_graph.planners import prompt
@@ -77,7 +78,7 @@ class ChatModelPlanner:
         told = task(context, measure_of(name))
         messages: list[BaseMessage] = [SystemMessage(prompt.instructions(schema.offer, written)), HumanMessage(told)]
         form = Form(name="reply", schema=schema.document, strict=schema.strict, again=prompt.again)
-        asking = Asking(meter=context.meter, run_id=context.run_id, tell=context.tell)
+        asking = Asking(meter=context.meter, run_id=context.run_id, tell=drafts(context.tell, context.run_id))
         try:
             reply = client.document(messages, form, lambda document: schema.read(document, context.goal, before), asking)
         except ModelError as error:

@@ -13,6 +13,7 @@ from agent_graph.plan import RISKS, Judge, Plan, Reference, Step, highest, refer
 from agent_graph.policy.answers import check_ask
 from agent_graph.policy.dataflow import Dataflow, expression_reads, find_cycle
 from agent_graph.policy.expressions import ExpressionError, check_expression, paths_read, steps_read
+from agent_graph.policy.granularity import too_coarse
 from agent_graph.policy.issues import ISSUES
 from agent_graph.policy.lineage import FIRST, Lineage, Origin
 from agent_graph.policy.nesting import wrong_with
@@ -129,8 +130,10 @@ class _Compiler:
                 step.id,
                 severity="warning",
             )
-        if plan.mode in ("inline", "auto"):
-            yield _issue("not_supported", f"mode {plan.mode!r} is not executed by this version", "use single_shot or iterative")
+        if plan.mode == "auto":
+            yield _issue("not_supported", "a plan is in the mode that was chosen, and 'auto' is none", "write single_shot, or iterative")
+        for step, said in too_coarse(plan, self.rules.tools):
+            yield _issue("too_coarse", said, "make each of these calls a step of its own", step.id)
         if plan.risk_level is not None and RISKS.index(plan.risk_level) < RISKS.index(self.risk()):
             yield _issue("risk_understated", f"the plan says {plan.risk_level}; its tools make it {self.risk()}", severity="warning")
         for index, criterion in enumerate((*plan.goal.success_criteria, *plan.success_criteria)):

@@ -7,6 +7,7 @@ ISSUES: dict[str, str] = {
     "too_many_steps": "The plan has more steps than the limits allow.",
     "too_many_replans": "The planner has revised the plan more often than the limits, or the plan's mode, allow.",
     "over_planned": "Many steps for a lookup: they only read, and few of them serve what is asked. A warning.",
+    "too_coarse": "The plan is to be fine, and leaves it to an agent to call what changes something.",
     "unused_output": "A step changes nothing, and nothing uses what it gives. A warning.",
     "duplicate_step": "Two steps have the same id.",
     "unknown_tool": "A step names a tool that is not registered.",

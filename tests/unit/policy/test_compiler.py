@@ -207,10 +207,19 @@ CASES: dict[str, list[tuple[str, Plan, Rules | None, str | None, str]]] = {
     ],
     "no_tools": [("an agent", made({"id": "a", "agent": "do", "use_model": "openai:gpt-test"}), None, "a", "nothing but what it allows")],
     "unknown_executor": [("a model step", made({"id": "a", "model": "think", "executor": "ann"}), None, "a", "no such specialist")],
-    "not_supported": [
-        ("a blueprint step", made({"id": "a", "blueprint": "b"}), None, "a", "blueprint steps"),
-        ("mode auto", made(look("a"), mode="auto"), None, None, "mode 'auto'"),
-        ("mode inline", made(answer="x", mode="inline"), None, None, "mode 'inline'"),
+    "not_supported": [("mode auto", made(look("a"), mode="auto"), None, None, "'auto' is none")],
+    "too_coarse": [
+        (
+            "an agent that may write",
+            made(
+                {"id": "a", "agent": "do", "use_model": "openai:gpt-test", "allowed_tools": ["look", "send"]},
+                granularity="fine",
+                answer=output("a"),
+            ),
+            None,
+            "a",
+            "its agent may call send,",
+        )
     ],
     "risk_understated": [
         ("money", made({"id": "a", "tool": "pay"}, risk_level="write"), None, None, "says write; its tools make it money")
