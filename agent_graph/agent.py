@@ -29,7 +29,7 @@ from agent_graph.nodes.edits import check_edit, edited_plan
 from agent_graph.nodes.plan import plan_made
 from agent_graph.plan import Blueprint, Goal, Granularity, Mode, Plan
 from agent_graph.planners.blueprint import BlueprintPlanner, StaticPlanner
-from agent_graph.planners.choose import as_planner
+from agent_graph.planners.choose import planner_with
 from agent_graph.policy.approvers import may_not_approve
 from agent_graph.policy.compiler import Rules, SoFar, compile_plan
 from agent_graph.policy.limits import Limits
@@ -57,7 +57,7 @@ HOOK_ATTEMPTS = 3
 class AgentGraph:
     """
     ``tools``: functions, ``@tool``s, LangChain tools. ``planner``: a planner, a ``Plan``, a ``Blueprint`` or the path of one, a chat model,
-    or the spec of one (``openai:MODEL``); it may be left out when each run brings its ``plan``. ``store``: a path or a store; everything of a run is in it. ``on_waiting``: called with a paused
+    or the spec of one (``openai:MODEL``); it may be left out when ``models`` has a planner, or when each run brings its ``plan``. ``store``: a path or a store; everything of a run is in it. ``on_waiting``: called with a paused
     run, it may return a decision, or None to leave the run paused (under ``arun`` it may be a coroutine function). ``secrets``: values, or values by
     name, that are kept out of everything that is written down, beside those in the environment's variables for keys, tokens and passwords.
     ``principals``: what each principal may (scopes by name, or a function from name to scopes), asked at each call; in place of the policy's.
@@ -87,10 +87,10 @@ class AgentGraph:
         self.clock = clock or SystemClock()
         registry = tools if isinstance(tools, ToolRegistry) else ToolRegistry(tools)
         self.tools = registry
-        self.planner = as_planner(planner) if planner is not None else None
         self.policy = policy if isinstance(policy, Policy) else Policy.load(policy) if policy is not None else Policy.default()
         self.limits = limits or Limits()
         clients = Clients(Models.of(models) if models is not None else Models())
+        self.planner = planner_with(planner, clients, mode, granularity)
         self.store: Store = SqliteStore(store, clock=self.clock) if isinstance(store, str | Path) else store
         self.on_waiting = on_waiting
         nested = _blueprints(blueprints)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from agent_graph.errors import UsageError
-from agent_graph.plan import Blueprint, Plan
+from agent_graph.models.clients import Clients
+from agent_graph.plan import Blueprint, Granularity, Mode, Plan
 from agent_graph.planners.blueprint import BlueprintPlanner, StaticPlanner
+from agent_graph.planners.inline import InlinePlanner
 from agent_graph.ports import Planner
 
 # A provider has more than one letter, unlike a drive; and the name of a blueprint's file ends in its kind.
@@ -19,6 +21,39 @@ _MODEL = re.compile(r"[a-z][a-z0-9_]+:(?!.*\.(?:ya?ml|json)$).*", re.DOTALL)
 def names_model(text: str) -> bool:
     """Whether the text is the spec of a chat model, such as ``openai:gpt-5``, and not the path of a blueprint."""
     return _MODEL.fullmatch(text) is not None
+
+
+def planner_with(thing: Any, clients: Clients, mode: Mode | None = None, granularity: Granularity = "auto") -> Planner | None:
+    """What ``as_planner`` makes of the thing, or of the planner's role when there is none; the replanner's role revises what a model planned.
+
+    With a mode that needs no planner, an executor's model is enough. None when there is nothing to plan with. Raises UsageError or
+    InvalidDocument.
+    """
+    for name, given, known in (("mode", mode or "auto", get_args(Mode)), ("granularity", granularity, get_args(Granularity))):
+        if given not in known:
+            raise UsageError(f"{name} is {given!r}; it is one of {', '.join(known)}")
+    planner = _planner(thing, clients)
+    if mode == "inline" and not clients.has("executor"):
+        raise UsageError("mode inline needs a model that answers: give AgentGraph(models={'executor': 'openai:MODEL'})")
+    if planner is None and mode in ("inline", "auto") and clients.has("executor"):
+        return InlinePlanner()
+    return planner
+
+
+def _planner(thing: Any, clients: Clients) -> Planner | None:
+    if thing is None:
+        if not clients.has("planner"):
+            return None
+        from agent_graph.planners.chat_model import planner_from
+
+        return planner_from(clients)
+    planner = as_planner(thing)
+    if clients.models.replanner is not None:
+        from agent_graph.planners.chat_model import ChatModelPlanner
+
+        if isinstance(planner, ChatModelPlanner) and planner.replanner is planner.client:
+            planner.replanner = clients.of("replanner")
+    return planner
 
 
 def as_planner(thing: Any) -> Planner:
