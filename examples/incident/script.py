@@ -16,7 +16,7 @@ def reply(asked: Asked) -> Said:
     so_far = '"id":"errors"' in asked.last  # the plan so far is in the request
     if not so_far:
         return _plan("Errors are the shortest way to a cause: read them, and what was deployed.", [ERRORS, DEPLOYED, *_filed(BY_ERRORS)])
-    if "output of errors" in asked.last and "[]" in asked.last:
+    if "empty_result" in asked.last:
         return _plan(
             "Nothing was logged as an error, so it was slow without failing: look at the latency.", [*LATENCY, *_filed(BY_LATENCY)]
         )
@@ -32,10 +32,10 @@ def _plan(reason: str, steps: list[dict[str, Any]]) -> Said:
 
 
 def _step(name: str, tool: str, args: dict[str, Any], *criteria: str, **more: Any) -> dict[str, Any]:
-    return {"id": name, "tool": tool, "args": args, "success_criteria": list(criteria), **more}
+    return {"id": name, "do": {"tool": tool, "args": args}, "success_criteria": list(criteria), **more}
 
 
-ERRORS = _step("errors", "search_logs", {"service": SERVICE, "level": "error", **SPAN}, "size(output) > 0")
+ERRORS = _step("errors", "search_logs", {"service": SERVICE, "level": "error", **SPAN}, allow_empty=False)
 DEPLOYED = _step("deployed", "list_deployments", {"service": SERVICE, **SPAN})
 
 LATENCY = [

@@ -96,7 +96,7 @@ class Task:
 
     def planned(self, _: Asked) -> Reply:
         """The whole plan: what is not known yet is referred to."""
-        steps = [{"id": f"s{n}", "tool": "read_entry", "args": {"entry_id": self._from(n)}} for n in range(1, self.calls + 1)]
+        steps = [{"id": f"s{n}", "do": {"tool": "read_entry", "args": {"entry_id": self._from(n)}}} for n in range(1, self.calls + 1)]
         return _plan(steps, {"ref": f"steps.s{self.calls}.output.text"})
 
     @staticmethod
