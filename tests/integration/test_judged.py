@@ -9,6 +9,7 @@ import pytest
 
 from agent_graph import AgentGraph, Approve, Goal, Plan, Policy, Reject, Step, tool
 from agent_graph.errors import InvalidDecision
+from agent_graph.identity import RunId
 from agent_graph.plan import Judge
 from agent_graph.state import Run
 from agent_graph.testing import ScriptedPlanner
@@ -193,7 +194,7 @@ def test_a_goals_question_is_none_of_the_planners(store_path: Path) -> None:
     goal = Goal(text="be kind", success_criteria=(KIND,))
     with agent_of(store_path) as agent:
         waiting = paused(agent.run(plan=plan(sends(success_criteria=()), goal=goal)))
-        assert agent.store.approvals.questions(waiting.id) == 0
+        assert agent.store.approvals.questions(RunId(waiting.id)) == 0
 
 
 def test_a_jump_to_the_end_does_not_pass_an_open_criterion(store_path: Path) -> None:
