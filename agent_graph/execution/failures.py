@@ -11,7 +11,7 @@ from agent_graph.identity import RunId
 from agent_graph.plan import Plan, Step
 from agent_graph.policy.dataflow import expression_reads
 from agent_graph.policy.params import with_params
-from agent_graph.policy.repeating import CIRCUMSTANCES, OF_OUTPUTS, PASSING, Failed, ancestors, expected_of, key_of
+from agent_graph.policy.repeating import CIRCUMSTANCES, OF_OUTPUTS, PASSING, Failed, ancestors, expected_of, key_of, key_of_plan
 from agent_graph.ports import Store
 
 MOST_ARGUMENTS = 300
@@ -87,17 +87,16 @@ def failed_calls(store: Store, run_id: RunId, version: int) -> dict[str, Failed]
             found[sent] = was
     for record in refused:
         request, plan = record.request, plans.get(record.request.plan_version)
-        step = None if plan is None else plan.by_id.get(request.step_id or "")
-        if request.kind != "step" or step is None or plan is None or step.tool is None:
+        if plan is None:
             continue
         reason = getattr(record.decision, "reason", "")
-        was = Failed(
-            step_id=step.id,
-            version=plan.version,
-            said=f"{record.by or 'a person'} refused it{': ' + _cut(reason, MOST_MESSAGE) if reason else ''}",
-            after=before(plan, step.id),
-        )
-        found[key_of(step, request.args or {})] = found[key_of(step, with_params(step, plan.goal.params))] = was
+        said = f"{record.by or 'a person'} refused it{': ' + _cut(reason, MOST_MESSAGE) if reason else ''}"
+        step = plan.by_id.get(request.step_id or "")
+        if request.kind == "plan":
+            found[key_of_plan(plan)] = Failed(step_id="", version=plan.version, said=said, after={})
+        elif request.kind == "step" and step is not None and step.tool is not None:
+            was = Failed(step_id=step.id, version=plan.version, said=said, after=before(plan, step.id))
+            found[key_of(step, request.args or {})] = found[key_of(step, with_params(step, plan.goal.params))] = was
     return found
 
 

@@ -10,7 +10,7 @@ from agent_graph.nodes.extending import MOST_ASKS, NEXT, extended, new_steps, no
 from agent_graph.nodes.messages import plan_message
 from agent_graph.nodes.plan import asked, put_question
 from agent_graph.nodes.reads import read_by
-from agent_graph.nodes.reflection import why
+from agent_graph.nodes.reflection import approvals, attempts, why
 from agent_graph.nodes.versions import keep
 from agent_graph.nodes.visit import Visit
 from agent_graph.plan import Plan
@@ -66,6 +66,8 @@ def context(visit: Visit, because: str, left: int, *, extending: bool = False) -
         reason=because,
         replans_left=left,
         extending=extending,
+        approvals=approvals(visit),
+        attempts=attempts(visit),
     )
 
 

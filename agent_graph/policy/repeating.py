@@ -47,6 +47,11 @@ def key_of(step: Step, args: Mapping[str, Any]) -> str:
     return digest([step.kind, getattr(step, step.kind), dict(args), step.executor, step.use_model, list(step.allowed_tools)])
 
 
+def key_of_plan(plan: Plan) -> str:
+    """Of what a plan would do and answer as a whole."""
+    return digest(["plan", [step.model_dump(mode="json", exclude_defaults=True) for step in plan.steps], plan.answer])
+
+
 def expected_of(step: Step) -> str:
     wanted = step.model_dump(mode="json", include={"expected_output", "success_criteria", "allow_empty"}, exclude_defaults=True)
     return digest(wanted)
@@ -70,15 +75,21 @@ def repeats(
     """``proposed``: the steps that are still to run, with their arguments; ``failed``: by ``key_of``."""
     if not failed:
         return
+    whole = failed.get(key_of_plan(plan))
+    if whole is not None:
+        yield _issue(f"it is exactly the plan of version {whole.version}: {whole.said}", "plan it another way")
     for step, args in proposed:
         was = failed.get(key_of(step, args))
         if was is None or (was.expected is not None and was.expected != expected_of(step)):
             continue
         if any(was.after.get(step_id) != one for step_id, one in ancestors(plan, needs, step.id).items()):
             continue
-        yield Issue(
-            code="repeats_failure",
-            step_id=step.id,
-            message=f"it is exactly what came to nothing as step {was.step_id!r} of version {was.version}: {was.said}",
-            fix="do it another way, or put before it what changes the outcome, and have it wait for that",
+        yield _issue(
+            f"it is exactly what came to nothing as step {was.step_id!r} of version {was.version}: {was.said}",
+            "do it another way, or put before it what changes the outcome, and have it wait for that",
+            step.id,
         )
+
+
+def _issue(message: str, fix: str, step_id: str | None = None) -> Issue:
+    return Issue(code="repeats_failure", step_id=step_id, message=message, fix=fix)
