@@ -12,8 +12,16 @@ from agent_graph.cli.card import show_card
 from agent_graph.cli.edit import as_document, as_plan, difference, editor, in_editor, read_edited
 from agent_graph.cli.output import Out
 from agent_graph.errors import InvalidDocument
+from agent_graph.policy.answers import WrongAnswer, value_in
 from agent_graph.state import Run
 from agent_graph.verdicts import Approve, Decision, Edit, Reject, Request, Resolve, Respond
+
+
+def choice(request: Request, answer: str) -> str:
+    """A choice may be given by its number, unless that is a choice itself."""
+    if answer in request.choices or not answer.isdecimal() or not 1 <= int(answer) <= len(request.choices):
+        return answer
+    return request.choices[int(answer) - 1]
 
 
 class Later(Exception):
@@ -48,7 +56,8 @@ class Asker:
 
     def verdict(self, run: Run, request: Request) -> Decision:
         verbs = request.choices_are_verbs
-        what = "Try it again" if verbs else "Run this plan" if request.kind == "plan" else f"Call {request.tool} with these arguments"
+        again = "Does it hold" if request.criterion is not None else "Try it again"
+        what = again if verbs else "Run this plan" if request.kind == "plan" else f"Call {request.tool} with these arguments"
         edit = "" if verbs else "  e(dit)"
         draft: str | None = None
         while True:
@@ -103,20 +112,22 @@ class Asker:
 
     def question(self, request: Request) -> Decision:
         hint = f"1–{len(request.choices)} or the text" if request.choices else "a line of text"
+        takes = "" if request.proposed is None else ":y takes the proposed value; "
         while True:
-            answer = self.line(f"Your answer ({hint}; :q decides later, :n refuses to answer): ").strip()
+            answer = self.line(f"Your answer ({hint}; {takes}:q decides later, :n refuses to answer): ").strip()
             if answer == ":q":
                 raise Later
             if answer == ":n":
                 return Reject(reason=self.line("Why not? (empty: no reason): ").strip())
-            if not answer:
-                self.wrong("an empty answer is no answer")
-            elif not request.choices or answer in request.choices:
-                return Respond(text=answer)
-            elif answer.isdecimal() and 1 <= int(answer) <= len(request.choices):
-                return Respond(text=request.choices[int(answer) - 1])
+            if answer == ":y" and request.proposed is not None:
+                return Approve()
+            text = choice(request, answer)
+            try:
+                value_in(text, request)
+            except WrongAnswer as error:
+                self.wrong(str(error))
             else:
-                self.wrong(f"{answer!r} is not among the choices")
+                return Respond(text=text)
 
     def in_doubt(self) -> Decision:
         while True:

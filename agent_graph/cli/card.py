@@ -13,6 +13,7 @@ from agent_graph.cli.output import Out, folded
 from agent_graph.cli.program import command
 from agent_graph.lookalikes import lookalikes, told
 from agent_graph.plan import Plan, Risk, Step
+from agent_graph.policy.answers import text_of
 from agent_graph.state import Run
 from agent_graph.trace.amounts import when
 from agent_graph.trace.render import Bound, LeftOut, Remark, argument_lines, text_lines
@@ -56,6 +57,8 @@ def title(request: Request) -> str:
             return "May this call be made?"
         case "in_doubt":
             return "Did this happen?"
+        case "question" if request.criterion is not None:
+            return "Does this hold?"
         case "question":
             return "Try it again?" if request.choices_are_verbs else "A question"
 
@@ -110,6 +113,10 @@ def _what(run: Run, request: Request, bound: Bound) -> Iterator[Line]:
             yield from _fact("question", request.question, bound, "bold")
             for number, choice in enumerate(request.choices, 1):
                 yield f"{'':<9} {number}. {_said(choice)}", ""
+            if request.proposed is not None:
+                yield from _fact("proposed", text_of(request.proposed), bound, "bold cyan")
+            if request.expects is not None:
+                yield from _fact("wanted", f"a value of this form: {text_of(request.expects)}", bound, "dim")
         case "in_doubt":
             begun = f"begun {when(request.sent_at)}; " if request.sent_at else ""
             yield f"{'what':<9} {_named(request.tool)}: {begun}whether it happened is not known", "bold"
@@ -206,7 +213,13 @@ def _answers(request: Request) -> list[tuple[tuple[str, ...], str]]:
             absent = [(("--absent",), "it did not; it is safe to call again")] if "absent" in request.outcomes else []
             return [(("--landed",), "it happened"), *absent]
         case "question" if not request.choices_are_verbs:
-            return [(("--answer", request.choices[0] if request.choices else "TEXT"), "")]
+            answer = ("--answer", request.choices[0] if request.choices else "TEXT")
+            takes = (
+                [] if request.proposed is None else [(("--approve",), f"take what is proposed: {clipped(text_of(request.proposed), 60)}")]
+            )
+            return [*takes, (answer, "")]
+        case "question" if request.criterion is not None:
+            return [(("--approve",), "it holds"), (("--reject", "REASON"), "it does not")]
         case "question":
             return [(("--approve",), "try it again"), (("--reject", "REASON"), "give it up")]
         case "plan" | "step":

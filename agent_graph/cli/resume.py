@@ -12,6 +12,7 @@ from agent_graph.cancellation import end_if_asked
 from agent_graph.checkpoints.place import DEFAULT_PATH
 from agent_graph.checkpoints.store import SqliteStore
 from agent_graph.cli import inputs
+from agent_graph.cli.ask import choice
 from agent_graph.cli.card import show_card
 from agent_graph.cli.drive import Driver, login_name
 from agent_graph.cli.exits import PAUSED
@@ -183,18 +184,11 @@ def read_decision(
         case "reject" | "stop":
             return Reject(reason=reject or "", stop=stop)
         case "answer":
-            return Respond(text=_choice(request, str(answer)))
+            return Respond(text=choice(request, str(answer)))
         case "landed":
             return Resolve(outcome="landed", output=inputs.read_value(landed) if landed else None)
         case _:
             return Resolve(outcome="absent")
-
-
-def _choice(request: Request, answer: str) -> str:
-    """A choice may be given by its number, unless that is a choice itself."""
-    if answer in request.choices or not answer.isdecimal() or not 1 <= int(answer) <= len(request.choices):
-        return answer
-    return request.choices[int(answer) - 1]
 
 
 def waiting(out: Out, run: Run, only: Request | None, store: str) -> int:

@@ -76,6 +76,8 @@ def action(request: Request) -> tuple[str, dict[str, Any]]:
         case "plan":
             return "execute_plan", {"version": request.plan_version, "calls": [call.model_dump(mode="json") for call in request.calls]}
         case "question":
+            if request.criterion is not None:
+                return "does_it_hold", {"step": request.step_id, "question": request.question, "criterion": request.criterion}
             if request.choices_are_verbs:
                 return "try_again", {"step": request.step_id, "question": request.question}
             proposed = "" if request.proposed is None else text_of(request.proposed)

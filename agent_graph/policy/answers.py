@@ -8,7 +8,6 @@ from typing import Any
 
 from agent_graph.models.replies import parse_first
 from agent_graph.plan import Step, is_reference
-from agent_graph.policy.schemas import mismatches, types
 from agent_graph.verdicts import Request
 
 MOST_CHOICES = 100
@@ -53,6 +52,8 @@ def chosen(text: str, choices: Sequence[str]) -> str:
 
 def value_in(text: str, request: Request) -> Any:
     """The value that an answer stands for. Raises WrongAnswer."""
+    from agent_graph.policy.schemas import mismatches, types  # whoever only shows a question needs none of it
+
     if not text.strip():
         raise WrongAnswer("an empty answer is no answer")
     if request.choices:
@@ -114,6 +115,8 @@ def choices_of(given: Any) -> dict[str, Any]:
 
 def check_ask(step: Step) -> Iterator[tuple[str, str]]:
     """What is wrong with the arguments of an ``ask`` step, and how to put it right; what is a reference is looked at when it is known."""
+    from agent_graph.policy.schemas import mismatches
+
     other = sorted(step.args.keys() - {"choices", "value"})
     if other:
         yield f"an ask step takes no arguments but choices and value; it has {', '.join(other)}", "write the question into ask"
