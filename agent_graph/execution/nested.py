@@ -35,6 +35,7 @@ def failed_part(results: Results, step: Step) -> str | None:
 def conclude(pipeline: Pipeline, step: Step) -> Outcome:
     """What a ``blueprint`` step came to, all of whose parts have ended."""
     run, results = pipeline.run, pipeline.results
+    run.store.flush()  # the parts' results are read from there
     failure, answer = None, None
     failed = failed_part(results, step)
     if failed is not None:

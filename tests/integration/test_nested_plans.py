@@ -1,0 +1,203 @@
+"""A step may be a blueprint: a nested plan with its own parameters, conditions, failures and budget."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent_graph import AgentGraph, Approve, Blueprint, InvalidPlan, Limits, Plan, Policy, Step, tool
+from agent_graph.plan import Param
+from agent_graph.testing import ScriptedPlanner
+
+CALLS: list[tuple[str, Any]] = []
+
+
+@pytest.fixture(autouse=True)
+def _fresh() -> None:
+    CALLS.clear()
+
+
+@tool(risk="read_only")
+def look(name: str) -> dict[str, Any]:
+    """Looks something up."""
+    CALLS.append(("look", name))
+    if name == "broken":
+        raise ValueError("out of order")
+    return {"name": name, "size": len(name)}
+
+
+@tool(risk="write", recovery="idempotent")
+def write(text: str) -> str:
+    """Writes."""
+    CALLS.append(("write", text))
+    return f"written {text}"
+
+
+def blueprint(*steps: Step, name: str = "inner", **more: Any) -> Blueprint:
+    return Blueprint(name=name, goal="the inner goal", steps=steps, **more)
+
+
+LOOK_AND_WRITE = blueprint(
+    Step(id="look", tool="look", args={"name": {"$ref": "params.name"}}),
+    Step(id="write", tool="write", args={"text": {"$ref": "steps.look.output.name"}}, when="steps.look.output.size > params.least"),
+    params={"name": Param(), "least": Param(type="integer", default=0)},
+    answer={"written": {"$ref": "steps.write.output"}, "size": {"$ref": "steps.look.output.size"}},
+)
+
+
+def agent(tmp_path: Path, *blueprints: Blueprint, policy: Policy | None = None, **more: Any) -> AgentGraph:
+    limits = more.pop("limits", Limits(max_parallel=1))
+    return AgentGraph(
+        [look, write], blueprints=blueprints, policy=policy or Policy.allow_all(), store=tmp_path / "runs.db", limits=limits, **more
+    )
+
+
+def plan(*steps: Step, **more: Any) -> Plan:
+    return Plan(goal="try", steps=steps, **more)
+
+
+def nested(**more: Any) -> Step:
+    return Step(id="sub", blueprint="inner", **more)
+
+
+def test_a_nested_plan_runs_as_steps_of_its_plan_and_gives_its_answer(tmp_path: Path) -> None:
+    made = plan(
+        Step(id="first", tool="look", args={"name": "abc"}),
+        nested(args={"name": {"$ref": "steps.first.output.name"}}),
+        Step(id="last", tool="write", args={"text": {"$ref": "steps.sub.output.written"}}),
+    )
+    with agent(tmp_path, LOOK_AND_WRITE) as here:
+        done = here.run(plan=made)
+        assert done.status == "succeeded"
+        assert done.results["sub"].output == {"written": "written abc", "size": 3}
+        assert [each.id for each in done.plan.steps] == ["first", "sub__look", "sub__write", "sub", "last"]
+        assert done.answer == "written written abc"
+
+
+def test_a_condition_of_the_blueprint_reads_the_value_that_it_was_given(tmp_path: Path) -> None:
+    with agent(tmp_path, LOOK_AND_WRITE) as here:
+        done = here.run(plan=plan(nested(args={"name": "ab", "least": 2})))
+        assert (done.status, CALLS) == ("succeeded", [("look", "ab")])
+        assert done.answer == {"written": None, "size": 2}  # as of a run: what a skipped step would have given is null
+
+
+def test_a_nested_plan_whose_step_is_skipped_starts_nothing(tmp_path: Path) -> None:
+    inner = blueprint(
+        Step(id="a", tool="look", args={"name": "a"}),
+        Step(id="b", tool="write", args={"text": "b"}, depends_on=("a",)),  # would go on after a step that is skipped
+    )
+    with agent(tmp_path, inner) as here:
+        done = here.run(plan=plan(Step(id="first", tool="look", args={"name": "x"}), nested(when="steps.first.output.size > 5")))
+        assert (done.status, CALLS) == ("succeeded", [("look", "x")])
+        assert {step: done.results[step].status for step in ("sub__a", "sub__b", "sub")} == dict.fromkeys(
+            ("sub__a", "sub__b", "sub"), "skipped"
+        )
+
+
+def test_a_part_that_does_not_read_what_the_nested_plan_was_given_does_not_run_without_it(tmp_path: Path) -> None:
+    inner = blueprint(
+        Step(id="a", tool="look", args={"name": {"$ref": "params.name"}}),
+        Step(id="b", tool="write", args={"text": "b"}),
+        params={"name": Param()},
+    )
+    first = Step(id="first", tool="look", args={"name": "broken"}, on_failure="continue")
+    with agent(tmp_path, inner) as here:
+        done = here.run(plan=plan(first, nested(args={"name": {"$ref": "steps.first.output.name"}})))
+        assert CALLS == [("look", "broken")]
+        assert done.results["sub"].status == "skipped"
+
+
+def test_a_nested_plan_that_fails_and_may_goes_no_further_and_the_plan_goes_on(tmp_path: Path) -> None:
+    inner = blueprint(
+        Step(id="a", tool="look", args={"name": "broken"}),
+        Step(id="b", tool="write", args={"text": "b"}, depends_on=("a",)),
+        Step(id="c", tool="write", args={"text": "c"}, depends_on=("b",)),
+    )
+    with agent(tmp_path, inner) as here:
+        done = here.run(
+            plan=plan(nested(on_failure="continue"), Step(id="after", tool="look", args={"name": "after"}, depends_on=("sub",)))
+        )
+        assert (done.status, CALLS) == ("succeeded", [("look", "broken"), ("look", "after")])
+        result = done.results["sub"]
+        assert (result.status, result.error.code) == ("failed", "part_failed")
+        assert "out of order" in result.error.message
+
+
+def test_another_nested_plan_stands_in_for_one_that_failed(tmp_path: Path) -> None:
+    failing = blueprint(Step(id="a", tool="look", args={"name": "broken"}), name="failing")
+    other = blueprint(Step(id="a", tool="look", args={"name": "other"}), name="other")
+    made = plan(
+        Step(id="sub", blueprint="failing", on_failure="step:instead"),
+        Step(id="instead", blueprint="other"),
+        Step(id="last", tool="write", args={"text": {"$ref": "steps.sub.output.name"}}),
+    )
+    with agent(tmp_path, failing, other) as here:
+        done = here.run(plan=made)
+        assert (done.status, CALLS) == ("succeeded", [("look", "broken"), ("look", "other"), ("write", "other")])
+
+
+def test_a_nested_plan_that_stands_in_does_not_start_when_it_is_not_needed(tmp_path: Path) -> None:
+    other = blueprint(Step(id="a", tool="write", args={"text": "other"}), name="other")
+    made = plan(Step(id="first", tool="look", args={"name": "fine"}, on_failure="step:instead"), Step(id="instead", blueprint="other"))
+    with agent(tmp_path, other) as here:
+        done = here.run(plan=made)
+        assert (done.status, CALLS) == ("succeeded", [("look", "fine")])
+
+
+def test_a_part_that_fails_is_replanned_like_any_step_and_what_ended_stays(tmp_path: Path) -> None:
+    inner = blueprint(
+        Step(id="a", tool="write", args={"text": "a"}),
+        Step(id="b", tool="look", args={"name": "broken"}, depends_on=("a",)),
+    )
+    planner = ScriptedPlanner(plan(nested()), plan(Step(id="c", tool="look", args={"name": "c"})))
+    with agent(tmp_path, inner, planner=planner) as here:
+        done = here.run("try")
+        assert (done.status, CALLS) == ("succeeded", [("write", "a"), ("look", "broken"), ("look", "c")])
+        assert [each.id for each in done.plan.steps] == ["sub__a", "c"]
+
+
+def test_blueprints_nest_in_each_other(tmp_path: Path) -> None:
+    middle = blueprint(
+        Step(id="deep", blueprint="inner", args={"name": {"$ref": "params.who"}}), name="middle", params={"who": Param()}
+    )
+    with agent(tmp_path, LOOK_AND_WRITE, middle) as here:
+        done = here.run(plan=plan(Step(id="top", blueprint="middle", args={"who": "xyz"})))
+        assert done.answer == {"written": "written xyz", "size": 3}
+        assert [each.id for each in done.plan.steps] == ["top__deep__look", "top__deep__write", "top__deep", "top"]
+
+
+def test_each_write_of_a_nested_plan_is_approved_like_any_other(tmp_path: Path) -> None:
+    with agent(tmp_path, LOOK_AND_WRITE, policy=Policy.default()) as here:
+        waits = here.run(plan=plan(nested(args={"name": "abc"})))
+        (request,) = waits.requests
+        assert (request.step_id, request.args, CALLS) == ("sub__write", {"text": "abc"}, [("look", "abc")])
+        assert here.resume(waits, Approve()).status == "succeeded"
+
+
+@pytest.mark.parametrize(
+    ("made", "said"),
+    [
+        (nested(), "name is missing"),
+        (nested(args={"name": 3}), "name: 3 is not of type"),
+        (nested(args={"name": "a", "color": "b"}), "there is no parameter color"),
+        (nested(args={"name": "a"}, timeout_s=3), "timeout_s has no meaning"),
+        (Step(id="sub", blueprint="unknown"), "there is no blueprint 'unknown'; there is: inner"),
+        (Step(id="a", tool="look", args={"name": "a"}, part_of="nobody"), "it says that it is part of 'nobody'"),
+    ],
+)
+def test_what_cannot_be_laid_out_is_said_before_a_run_exists(tmp_path: Path, made: Step, said: str) -> None:
+    with agent(tmp_path, LOOK_AND_WRITE) as here:
+        with pytest.raises(InvalidPlan) as refused:
+            here.run(plan=plan(made))
+        assert [issue.code for issue in refused.value.issues] == ["invalid_blueprint"]
+        assert said in str(refused.value)
+        assert here.runs() == []
+
+
+def test_a_blueprint_that_is_inside_of_itself_is_refused(tmp_path: Path) -> None:
+    one = blueprint(Step(id="a", blueprint="two"), name="one")
+    two = blueprint(Step(id="b", blueprint="one"), name="two")
+    with agent(tmp_path, one, two) as here, pytest.raises(InvalidPlan, match="inside of itself: one → two → one"):
+        here.run(plan=plan(Step(id="sub", blueprint="one")))
