@@ -254,7 +254,7 @@ class _Compiler:
     def step(self, step: Step) -> Iterator[Issue]:
         if step.kind in KINDS:
             yield from check_reasoned(step, self.rules, *self.seen(step))
-        if (nested := wrong_with(step, self.plan, self.rules.blueprints)) is not None:
+        if step.id not in self.frozen and (nested := wrong_with(step, self.plan, self.rules.blueprints)) is not None:
             yield _issue("invalid_blueprint", nested, "", step.id)
         for need in step.depends_on:
             if need not in self.position:
