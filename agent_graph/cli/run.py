@@ -25,6 +25,7 @@ from agent_graph.identity import RunId, new_id
 from agent_graph.plan import Blueprint, Param, Plan
 from agent_graph.planners.choose import names_model
 from agent_graph.policy.compiler import Rules, SoFar, compile_plan
+from agent_graph.policy.nesting import lay_out
 from agent_graph.visible import visible
 
 
@@ -133,7 +134,7 @@ def read_wanted(what: str | None, plan: str | None, planner: str | None, given: 
 
 def check(wanted: Wanted, source: Plan | Blueprint, rules: Rules, principal: str | None) -> None:
     """What cannot run is refused before LangGraph is loaded and before there is a store. Raises InvalidPlan."""
-    plan = inputs.acting_for(inputs.plan_of(source, wanted.params), principal)
+    plan = lay_out(inputs.acting_for(inputs.plan_of(source, wanted.params), principal), rules.blueprints)
     report = compile_plan(plan, rules, RunId("preview"), SoFar(now=time.time()))
     if not report.valid:
         raise InvalidPlan(report.errors, what=visible(wanted.named))

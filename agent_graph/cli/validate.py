@@ -21,6 +21,7 @@ from agent_graph.execution.history import before_edit
 from agent_graph.identity import RunId
 from agent_graph.plan import Blueprint, Plan
 from agent_graph.policy.compiler import Rules, SoFar, compile_plan
+from agent_graph.policy.nesting import lay_out
 from agent_graph.verdicts import Issue, Report
 from agent_graph.visible import visible
 
@@ -61,6 +62,7 @@ def validate(
     plan = inputs.acting_for(inputs.plan_of(source, params), principal)
     recipe = with_tools(recipe_here(tools, policy, limits, mcp), Wanted(source=source, named=what, goal=None, params={}))
     rules = Rules(tools=load_registry(recipe).specs, policy=load_policy(recipe), limits=load_limits(recipe))
+    plan = lay_out(plan, rules.blueprints)
     report = compile_plan(plan, rules, RunId("preview"), SoFar(now=time.time())) if run is None else as_next(plan, run, store, rules)
     issues = [issue for issue in report.issues if not _only_open(issue, open_params)]
     errors = [issue for issue in issues if issue.severity == "error"]
