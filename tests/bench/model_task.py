@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -96,17 +97,26 @@ class Task:
 
     def planned(self, _: Asked) -> Reply:
         """The whole plan: what is not known yet is referred to."""
-        steps = [{"id": f"s{n}", "do": {"tool": "read_entry", "args": {"entry_id": self._from(n)}}} for n in range(1, self.calls + 1)]
-        return _plan(steps, {"ref": f"steps.s{self.calls}.output.text"})
+        return _plan([_read(n) for n in range(1, self.calls + 1)], answer=self._answer)
 
-    @staticmethod
-    def _from(n: int) -> Any:
-        return "e1" if n == 1 else {"ref": f"steps.s{n - 1}.output.next"}
+    def next_step(self, asked: Asked) -> Reply:
+        """The step after those that the request speaks of; with the last one, the answer."""
+        done = max(map(int, re.findall(r'"id":"s(\d+)"', asked.last)), default=0)
+        last = done + 1 == self.calls
+        return _plan([_read(done + 1)], answer=self._answer if last else None, open=not last)
+
+    @property
+    def _answer(self) -> dict[str, str]:
+        return {"ref": f"steps.s{self.calls}.output.text"}
 
 
-def _plan(steps: list[dict[str, Any]], answer: Any) -> Reply:
-    document = {"reply": {"kind": "plan", "reason": "Entry by entry.", "steps": steps, "answer": answer}}
-    return Reply(text=json.dumps(document))
+def _read(n: int) -> dict[str, Any]:
+    entry_id = "e1" if n == 1 else {"ref": f"steps.s{n - 1}.output.next"}
+    return {"id": f"s{n}", "do": {"tool": "read_entry", "args": {"entry_id": entry_id}}}
+
+
+def _plan(steps: list[dict[str, Any]], **more: Any) -> Reply:
+    return Reply(text=json.dumps({"reply": {"kind": "plan", "reason": "Entry by entry.", "steps": steps, **more}}))
 
 
 def model_of(server: ModelServer) -> ChatOpenAI:

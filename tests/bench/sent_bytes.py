@@ -7,11 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from langchain_core.language_models.chat_models import BaseChatModel
-
-from agent_graph import AgentGraph
-from agent_graph.model_server import ModelServer
-from agent_graph.planners.chat_model import ChatModelPlanner
+from agent_graph import AgentGraph, Limits
+from agent_graph.model_server import ModelServer, Script
+from agent_graph.models.roles import Models
+from agent_graph.plan import Mode
 
 from . import create_agent_loop
 from .measure import Bench, in_child
@@ -22,6 +21,7 @@ CALLS = (5, 10, 20)
 SIZES = (1000, 200)
 """Characters of one output."""
 REACH, REACHED_AT = 0.25, 10
+LIMITS = Limits(max_steps=100, max_calls=100)
 
 Sent = tuple[int, int, int]
 """Requests, bytes of input, and of these the bytes that no earlier request began with."""
@@ -33,23 +33,32 @@ def counted(server: ModelServer) -> Sent:
 
 def single_shot(task: Task) -> ModelServer:
     """One request for the plan; the answer is what its last step returned."""
-    with ModelServer(task.planned) as server:
-        _run(task, model_of(server), "single_shot")
+    return _run(task, task.planned, "single_shot")
+
+
+def iterative(task: Task) -> ModelServer:
+    """One request for each step, which shows what the steps before it returned."""
+    return _run(task, task.next_step, "iterative")
+
+
+def inline(task: Task) -> ModelServer:
+    """No plan: the executor's loop, as long as the peer's; each of its calls goes through the pipeline."""
+    return _run(task, task.in_a_loop, "inline")
+
+
+def _run(task: Task, script: Script, mode: Mode) -> ModelServer:
+    """What its server was sent. Raises RuntimeError when the task was not done."""
+    with ModelServer(script) as server, TemporaryDirectory() as folder:
+        role = "executor" if mode == "inline" else "planner"
+        store = Path(folder) / "runs.db"
+        with AgentGraph(task.tools(), models=Models.of({role: model_of(server)}), mode=mode, limits=LIMITS, store=store) as agent:
+            run = agent.run(task.goal)
+    if run.status != "succeeded" or task.entry(f"e{task.calls}")["text"] not in json.dumps(run.answer):
+        raise RuntimeError(f"{mode} did not do the task: {run.status}, {run.error}, {str(run.answer)[:200]}")
     return server
 
 
-def _run(task: Task, planner: BaseChatModel, mode: str) -> None:
-    with (
-        TemporaryDirectory() as folder,
-        AgentGraph(task.tools(), planner=ChatModelPlanner(planner), store=Path(folder) / "runs.db") as agent,
-    ):
-        run = agent.run(task.goal)
-    last = task.entry(f"e{task.calls}")["text"]
-    if run.status != "succeeded" or last not in json.dumps(run.answer):
-        raise RuntimeError(f"{mode} did not do the task: {run.status}, {run.error}, {str(run.answer)[:200]}")
-
-
-MODES: dict[str, Callable[[Task], ModelServer]] = {"single_shot": single_shot}
+MODES: dict[str, Callable[[Task], ModelServer]] = {"single_shot": single_shot, "iterative": iterative}
 PEER = "create_agent"
 
 
