@@ -296,6 +296,8 @@ class Request(Model):
     """kind ``question``: a criterion that neither code nor a judge could decide; approve: it holds, reject: it does not."""
     calls: tuple[Call, ...] = ()
     """kind ``plan``: the calls whose arguments are known now; a yes covers them, one by one."""
+    remarks: tuple[Issue, ...] = ()
+    """kind ``plan``: what a judge has to say of it."""
     sources: tuple[Source, ...] = ()
     """Values from outside, and sensitive ones, that have a say in the call."""
     rule: str = ""

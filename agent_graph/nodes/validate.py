@@ -7,6 +7,7 @@ from agent_graph.execution.asking import put
 from agent_graph.identity import Digest, RunId, digest, new_id
 from agent_graph.nodes.messages import request_message
 from agent_graph.nodes.plan import waits_for_answer
+from agent_graph.nodes.remarks import with_remarks
 from agent_graph.nodes.visit import Visit
 from agent_graph.plan import Plan
 from agent_graph.policy.compiler import compile_plan
@@ -29,7 +30,7 @@ def validate(state: State, visit: Visit) -> Update:
     if visit.revised:
         return {"next": "replan", "why": "the goal was revised"}
     say_policy(visit, visit.current)
-    report = compiled(visit)
+    report = with_remarks(visit, compiled(visit))
     if visit.current.verdict is None:
         for issue in report.issues:
             visit.trace(IssueFound(run_id=visit.run_id, at=visit.now(), **issue.model_dump()))
@@ -136,6 +137,7 @@ def ask(visit: Visit, report: Report) -> None:
         risk=report.risk,
         policy=report.policy,
         calls=uncovered(visit, report),
+        remarks=tuple(issue for issue in report.issues if issue.code == "judge_remark"),
     )
     put(visit.deps.store, visit.lease, request, visit.trace)
 

@@ -38,5 +38,6 @@ ISSUES: dict[str, str] = {
     "unknown_price": "Money is bounded, and what a call costs is not known. A warning, since a person is asked.",
     "frozen_step_changed": "A new version changes a step that has ended.",
     "not_supported": "The plan uses something that this version of agent-graph parses but cannot execute yet.",
+    "judge_remark": "A judge's model has something to say of the plan. A warning: it is shown to whoever decides, and decides nothing.",
     "risk_understated": "The planner claims a lower risk than its tools have. A warning: the computed risk counts.",
 }
