@@ -11,6 +11,7 @@ from agent_graph.execution.asking import put
 from agent_graph.identity import digest, new_id
 from agent_graph.nodes.messages import goal_in, last_message_id, plan_message, unused_message
 from agent_graph.nodes.offering import asks_a_model, mode_of, readable, shown
+from agent_graph.nodes.remarks import remarks
 from agent_graph.nodes.visit import Visit
 from agent_graph.plan import Goal, Mode, Plan, Step
 from agent_graph.planners.inline import NAME as INLINE
@@ -112,6 +113,8 @@ def keep(visit: Visit, made: Plan) -> None:
     made = lay_out(made, visit.deps.blueprints)
     steered = reads_values(visit.planner) and made.created_by != INLINE
     read = tuple(params_read(visit.record.goal, visit.deps.redaction)) if steered else ()
+    if made.created_by != INLINE:
+        remarks(visit, made)
     visit.add_plan(made, lineage_of(made, read))
     visit.trace(plan_made(made, visit.run_id, visit.now()))
 
