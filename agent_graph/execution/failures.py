@@ -93,9 +93,9 @@ def failed_calls(store: Store, run_id: RunId, version: int) -> dict[str, Failed]
         said = f"{record.by or 'a person'} refused it{': ' + _cut(reason, MOST_MESSAGE) if reason else ''}"
         step = plan.by_id.get(request.step_id or "")
         if request.kind == "plan":
-            found[key_of_plan(plan)] = Failed(step_id="", version=plan.version, said=said, after={})
+            found[key_of_plan(plan)] = Failed(step_id="", version=plan.version, said=said, after={}, refused=True)
         elif request.kind == "step" and step is not None and step.tool is not None:
-            was = Failed(step_id=step.id, version=plan.version, said=said, after=before(plan, step.id))
+            was = Failed(step_id=step.id, version=plan.version, said=said, after=before(plan, step.id), refused=True)
             found[key_of(step, request.args or {})] = found[key_of(step, with_params(step, plan.goal.params))] = was
     return found
 

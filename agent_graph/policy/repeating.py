@@ -38,6 +38,8 @@ class Failed:
     """The steps that it had waited for, by id."""
     expected: str | None = None
     """Digest of what its step expected; None: that makes no difference."""
+    refused: bool = False
+    """By a person."""
 
 
 def key_of(step: Step, args: Mapping[str, Any]) -> str:
@@ -82,6 +84,8 @@ def repeats(
         was = failed.get(key_of(step, args))
         if was is None or (was.expected is not None and was.expected != expected_of(step)):
             continue
+        if not was.refused and (step.on_failure == "continue" or step.fallback is not None):
+            continue  # it is known to fail, and the plan goes on without it
         if any(was.after.get(step_id) != one for step_id, one in ancestors(plan, needs, step.id).items()):
             continue
         yield _issue(

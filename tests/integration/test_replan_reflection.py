@@ -170,7 +170,7 @@ def test_a_call_that_a_person_refused_is_not_put_before_them_again(store_path: P
 
 def test_a_plan_that_a_person_refused_is_not_put_before_them_again(store_path: Path) -> None:
     refused = plan(look("a"), Step(id="w", tool="write", args={"name": "x"}))
-    made, planner = agent(store_path, refused, refused, plan(look("b")))
+    made, _ = agent(store_path, refused, refused, plan(look("b")))
     done = made.resume(made.run("try"), Reject(reason="leave it"))
     assert (done.status, CALLS, codes(made, done.id)) == ("succeeded", ["b"], ["repeats_failure"])
 

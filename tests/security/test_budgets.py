@@ -52,7 +52,7 @@ def tools(world: World, **more: Any) -> list[Any]:
         return world.call(f"look {name}")
 
     @tool(risk="read_only", timeout=5)
-    def stumble() -> str:
+    def stumble(name: str = "") -> str:
         world.call("stumble")
         raise OSError("not now")
 
@@ -313,7 +313,7 @@ def test_what_a_run_waits_for_people_does_not_count(world: World, store_path: Pa
 
 
 def test_replans_are_counted_over_all_reasons(world: World, store_path: Path) -> None:
-    failing = [Plan.model_validate({"goal": "go", "steps": [{"id": f"a{n}", "tool": "stumble"}]}) for n in range(9)]
+    failing = [Plan.model_validate({"goal": "go", "steps": [{"id": "a", "tool": "stumble", "args": {"name": str(n)}}]}) for n in range(9)]
     with AgentGraph(tools(world), planner=ScriptedPlanner(*failing), policy=ALLOW, limits=Limits(max_replans=2), store=store_path) as agent:
         over(agent.run("go"), "2 replans")
     assert len(world.calls) == 3
