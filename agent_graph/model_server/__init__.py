@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterable
 from typing import Self
 
 from agent_graph.errors import UsageError
-from agent_graph.model_server.asked import Asked
+from agent_graph.model_server.asked import Asked, data
 from agent_graph.model_server.replies import Reply, Said, calls, failure, reply_of
 from agent_graph.model_server.wire import Connection, Listener
 
-__all__ = ["Asked", "ModelServer", "Reply", "Said", "Script", "calls", "failure"]
+__all__ = ["Asked", "ModelServer", "Reply", "Said", "Script", "calls", "data", "failure"]
 
 NO_MORE = 418
 """The status of a request beyond the script; no client repeats it."""

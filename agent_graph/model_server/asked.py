@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
+
+_DATA = re.compile(r'<data of="([^"]*)">(.*?)</data>', re.DOTALL)
 
 INPUT = ("tools", "response_format", "messages")
 """The parts of a request that a model reads, in the order in which it does: what a server caches begins with the tools."""
@@ -71,6 +74,11 @@ class Asked:
             _, at = decoder.raw_decode(text, start)
             found[name] = text[start:at].encode()
         return found
+
+
+def data(text: str) -> list[tuple[str, str]]:
+    """What stands between ``<data of="…">`` and ``</data>``, with what it is of: so our prompts show what tools and models have returned."""
+    return [(of, inside.replace("\\u003c", "<")) for of, inside in _DATA.findall(text)]
 
 
 def _text(message: Mapping[str, Any]) -> str:

@@ -14,7 +14,7 @@ from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langchain_openai import ChatOpenAI
 
 from agent_graph import UsageError
-from agent_graph.model_server import Asked, ModelServer, Reply, calls, failure
+from agent_graph.model_server import Asked, ModelServer, Reply, calls, data, failure
 
 TOOLS = [{"type": "function", "function": {"name": "find", "description": "Sucht.", "parameters": {"type": "object", "properties": {}}}}]
 
@@ -134,6 +134,11 @@ def test_what_an_earlier_request_began_with_is_not_new(server: ModelServer) -> N
     post(server, b'{"messages":["same","two!"]}')
     assert server.sent == len('["same","one"]') + len('["same","two!"]')
     assert server.new == len('["same","one"]') + len('two!"]')
+
+
+def test_what_a_prompt_delimits_as_data_is_found_with_what_it_is_of() -> None:
+    told = 'Look:\n<data of="a.1">{"x": "\\u003cb>"}</data>\n<data of="tests">two\nlines</data> <data>nothing'
+    assert data(told) == [("a.1", '{"x": "<b>"}'), ("tests", "two\nlines")]
 
 
 def test_what_is_no_request_is_refused_in_words(server: ModelServer) -> None:
