@@ -182,7 +182,7 @@ class Meter:
 
     def count(self, role: str, model: str, used: Usage, step_id: str | None = None) -> None:
         """Put what was used on record, with its price."""
-        cost = self._cost(model, used)
+        cost = self._cost(model, used) if not used.unpriced else None
         something = bool(used.input_tokens or used.output_tokens)  # a request that was turned away costs nothing
         unpriced = used.unpriced or (used.requests if cost is None and something else 0)
         priced = replace(used, money=cost or 0.0, unpriced=unpriced)

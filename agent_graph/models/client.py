@@ -13,22 +13,22 @@ import json
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from langchain_core.language_models.chat_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 
 from agent_graph.errors import ModelError, UsageError
-from agent_graph.events import Event
-from agent_graph.models.counting import size_of, used_of
+from agent_graph.models.asking import NOBODY, Asking, Form
+from agent_graph.models.counting import guessed, size_of, used_of
 from agent_graph.models.methods import is_openai, method_of
-from agent_graph.models.replies import WrongReply, parse_first
+from agent_graph.models.reading import document_of
+from agent_graph.models.replies import WrongReply
 from agent_graph.models.roles import Method
 from agent_graph.models.streaming import streamed, token_of
 from agent_graph.models.whole import CUT_OFF, FILTERED, whole
-from agent_graph.plan import StepBudget
-from agent_graph.ports import UNBOUND, Bounds, Meter
+from agent_graph.ports import UNBOUND, Bounds
 from agent_graph.records import Usage
 
 __all__ = ["MAX_ASKS", "NOBODY", "Asking", "Form", "Method", "RoleClient"]
@@ -38,40 +38,12 @@ T = TypeVar("T")
 MAX_ASKS = 3
 NOT_STREAMED = "nostream"
 """LangGraph's tag for a model whose words are no message of the conversation: a chat UI shows plans, not their JSON."""
+LONGEST = 16_384
+"""Tokens of a reply under a bound, from a model of which it is not known how many it can write."""
 REST = 60.0
 """Seconds for which a model that could not be asked is left alone, when there is a fallback."""
 MAX_SHOWN = 8_000
 """Characters of an unusable reply that the model is shown again."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asking:
-    """On whose account a request is made, and who watches."""
-
-    meter: Meter | None = None
-    """None: nothing is counted."""
-    run_id: str = ""
-    step_id: str | None = None
-    budget: StepBudget | None = None
-    """What the step may use, with all that it asked before."""
-    tell: Callable[[Event], None] | None = None
-    """None: nobody watches, and the reply is not streamed."""
-
-
-NOBODY = Asking()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Form:
-    """What a reply must look like."""
-
-    name: str
-    """Letters, digits and underscores; servers show it to the model."""
-    schema: dict[str, Any]
-    strict: bool = True
-    """Whether the schema keeps to the rules of OpenAI's strict mode."""
-    again: Callable[[str], str] = "That reply could not be used:\n\n{0}\n\nReply again, with the whole document.".format
-    """What is said after a reply that could not be used, of what was wrong with it."""
 
 
 class RoleClient:
@@ -138,7 +110,7 @@ class RoleClient:
             try:
                 message, method = self._request(so_far, form, asking)
                 said = str(message.text)
-                return read(_document(message, method))
+                return read(document_of(message, method))
             except WrongReply as error:
                 problem = str(error)
             so_far += [AIMessage(said[:MAX_SHOWN] or "(nothing)"), HumanMessage(form.again(problem))]
@@ -195,38 +167,58 @@ class RoleClient:
 
     def _ask_own(self, messages: Sequence[BaseMessage], form: Form | None, asking: Asking, tools: Sequence[Any]) -> AIMessage:
         held = self._held(form, tools)
-        meter, most = asking.meter, self.bounds.max_reply_tokens
-        if meter is not None:
-            if self.advice:
-                meter.note(self.advice, asking.step_id, first_of=self.role)
-            size = size_of(messages, form.schema if form is not None and self.method != "plain" else None, tools)
-            most = meter.ask(self.role, self.name, size, asking.step_id, own=self.bounds, step=asking.budget) or most
+        size = size_of(messages, form.schema if form is not None and self.method != "plain" else None, tools)
+        most = self._may_write(size, asking)
         if most is not None:
-            held = held.bind(max_tokens=min(most, getattr(self.model, "max_tokens", None) or most))
+            held = held.bind(max_tokens=most)
         config = {"tags": [NOT_STREAMED]}
         began = time.monotonic()
-        usage: Any = None
+        used: Usage | None = None
         try:
             if asking.tell is None:
                 message: AIMessage = held.invoke(list(messages), config=config)
             else:
                 token = token_of(self.role, asking.run_id, asking.step_id)
                 message = streamed(held, messages, config, asking.tell, token, calls_too=form is not None)
-            usage = message.usage_metadata
-        except WrongReply:
+            used = used_of(message.usage_metadata) or self._guessed(size, message, asking)
+        except WrongReply:  # it broke off
+            used = guessed(size)
             raise
         except Exception as error:
-            usage = getattr(getattr(error, "completion", None), "usage", None)
+            used = used_of(getattr(getattr(error, "completion", None), "usage", None))
             match type(error).__name__:  # of the openai package, which need not be installed
                 case "LengthFinishReasonError":
                     raise WrongReply([CUT_OFF]) from None
                 case "ContentFilterFinishReasonError":
                     raise WrongReply([FILTERED]) from None
                 case name:
+                    if used is None and not _turned_away(error):
+                        used = guessed(size)
                     raise ModelError(f"{self.name} could not be asked: {name}: {str(error)[:500]}{self._hint(error)}") from error
         finally:
-            self._count(usage, asking, time.monotonic() - began)
+            self._count(replace(used or Usage(), requests=1, seconds=time.monotonic() - began), asking)
         return whole(message, expects_reason=is_openai(self.model))
+
+    def _may_write(self, size: int, asking: Asking) -> int | None:
+        """Tokens that the reply to ``size`` bytes may have; None: as many as the model will. Raises BudgetExceeded."""
+        meter, own, most = asking.meter, self.bounds, self.bounds.max_reply_tokens
+        if meter is not None:
+            if self.advice:
+                meter.note(self.advice, asking.step_id, first_of=self.role)
+            # Servers refuse a request that asks for more than the model can write.
+            can = (getattr(self.model, "profile", None) or {}).get("max_output_tokens") or LONGEST
+            bounds = replace(own, max_reply_tokens=most or can)
+            most = meter.ask(self.role, self.name, size, asking.step_id, own=bounds, step=asking.budget) or most
+        return None if most is None else min(most, getattr(self.model, "max_tokens", None) or most)
+
+    def _guessed(self, size: int, message: AIMessage, asking: Asking) -> Usage:
+        if asking.meter is not None:
+            asking.meter.note(
+                f"{self.name} does not say how many tokens it uses: they are guessed, as a quarter of the bytes",
+                asking.step_id,
+                first_of=self.role,
+            )
+        return guessed(size, size_of([message]))
 
     def _held(self, form: Form | None, tools: Sequence[Any]) -> Any:
         """The model, held to the schema, or with the tools that it may call."""
@@ -242,9 +234,7 @@ class RoleClient:
             case "plain":
                 return self.model
 
-    def _count(self, usage: Any, asking: Asking, seconds: float) -> None:
-        """``usage`` as LangChain has it, or as OpenAI has it in an error."""
-        used = used_of(usage, seconds)
+    def _count(self, used: Usage, asking: Asking) -> None:
         with self._counting:
             self.used = self.used + used
         if asking.meter is not None:
@@ -260,21 +250,7 @@ class RoleClient:
         return ModelError(f"{self.name} was asked {times} and gave no usable reply; the last one: {problem}")
 
 
-def _document(message: AIMessage, method: Method) -> Any:
-    """The JSON document of a whole reply. Raises WrongReply."""
-    if method == "function_calling" and message.tool_calls:
-        return message.tool_calls[0]["args"]
-    if method == "function_calling" and message.invalid_tool_calls:
-        raise WrongReply([f"the arguments of the call are not JSON: {str(message.invalid_tool_calls[0].get('args'))[:200]!r}"])
-    text = str(message.text).strip()
-    if not text:
-        raise WrongReply(["the reply is empty"])
-    if method != "json_schema":  # in prose, or in a fence; the first object, whole
-        text = text[max(0, text.find("{")) :]
-    try:
-        document, end = parse_first(text)
-    except ValueError as error:
-        raise WrongReply([f"the reply is not JSON: {error}"]) from None
-    if method == "json_schema" and text[end:].strip():
-        raise WrongReply([f"there is more after the JSON document: {text[end:].strip()[:100]!r}"])
-    return document
+def _turned_away(error: Exception) -> bool:
+    """Whether the request certainly cost nothing: the server said no, or was not there. One that kept silent may have done the work."""
+    causes = (error, error.__cause__)
+    return any(getattr(each, "status_code", None) is not None or type(each).__name__.startswith("Connect") for each in causes)

@@ -74,8 +74,9 @@ class Clients:
             return self._made[key]
 
 
-def client_of(spec: RoleModel, role: str, specialist: str = "") -> RoleClient:
+def client_of(spec: RoleModel, role: Role, specialist: str = "") -> RoleClient:
     """Raises UsageError. A fallback is made at once: what is wrong with it must not show when it is needed."""
+    from agent_graph.models.advice import advice_on
     from agent_graph.models.client import RoleClient
     from agent_graph.models.making import make_model
 
@@ -98,6 +99,7 @@ def client_of(spec: RoleModel, role: str, specialist: str = "") -> RoleClient:
             max_reply_tokens=spec.max_reply_tokens,
             specialist=specialist,
         ),
+        advice=advice_on(role, spec, model),
     )
     if specialist:
         made.name += f"{AS}{specialist}"

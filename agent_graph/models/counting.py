@@ -11,6 +11,8 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 
 from agent_graph.records import Usage
 
+BYTES_PER_TOKEN = 4
+"""As a rule of thumb, for servers that do not say."""
 OF_A_MESSAGE = 8
 """Tokens that a message takes beside its words, at most: its role and what parts it from the next."""
 
@@ -27,18 +29,22 @@ def _bytes(value: Any) -> int:
     return len((value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)).encode(errors="replace"))
 
 
-def used_of(usage: Any, seconds: float) -> Usage:
-    """Of one request: ``usage`` as LangChain has it, as OpenAI has it in an error, or None."""
+def used_of(usage: Any) -> Usage | None:
+    """Of one request: ``usage`` as LangChain has it, or as OpenAI has it in an error. None when it does not say."""
     read = _part(usage, "input_token_details", "prompt_tokens_details")
     written = _part(usage, "output_token_details", "completion_tokens_details")
-    return Usage(
-        requests=1,
+    found = Usage(
         input_tokens=_tokens(usage, "input_tokens", "prompt_tokens"),
         output_tokens=_tokens(usage, "output_tokens", "completion_tokens"),
         cached_tokens=_tokens(read, "cache_read", "cached_tokens"),
         reasoning_tokens=_tokens(written, "reasoning", "reasoning_tokens"),
-        seconds=seconds,
     )
+    return found if found.input_tokens or found.output_tokens else None
+
+
+def guessed(sent: int, came: int = 0) -> Usage:
+    """Of a request of so many bytes whose server does not say what it used. Its price is not known."""
+    return Usage(input_tokens=-(-sent // BYTES_PER_TOKEN), output_tokens=-(-came // BYTES_PER_TOKEN), unpriced=1)
 
 
 def _part(of: Any, *names: str) -> Any:

@@ -136,6 +136,16 @@ class Models(Model):
                 except ValidationError as error:
                     raise InvalidDocument("\n".join(_explain(each) for each in error.errors(include_url=False))) from None
 
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str], base: Models | None = None) -> Models:
+        """From variables such as ``AGENT_GRAPH_MODEL`` and ``AGENT_GRAPH_JUDGE_TIMEOUT_S`` (docs/models.md), over what ``base`` says.
+
+        Raises UsageError.
+        """
+        from agent_graph.models.environment import models_from
+
+        return models_from(environ, base or cls())
+
 
 def _explain(error: Any) -> str:
     """One of pydantic's, in our words."""
