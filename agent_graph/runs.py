@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import Any
 
 from agent_graph.identity import RunId
 from agent_graph.ports import Store
-from agent_graph.records import Effect, Owner, RunRecord
+from agent_graph.records import Effect, Owner, RunRecord, UsageEntry
 from agent_graph.state import Run, RunStatus
 from agent_graph.verdicts import Diagnosis, OpenEffect, Request
 
@@ -34,6 +35,7 @@ def read_run(store: Store, run_id: RunId, *, results: bool = True, plan: bool = 
         answer=record.answer,
         error=record.error if status != "cancelled" or record.finished else _why_cancelled(store, record),
         usage={role: asdict(used) for role, used in store.usage.of(run_id).items()} if results else {},
+        usage_entries=tuple(map(_usage_entry, store.usage.entries(run_id))) if results else (),
         owner=str(owner) if owner is not None else None,
         cancel_asked=record.cancel_asked,
         cancel_by=record.cancel_by,
@@ -57,6 +59,11 @@ def status_of(record: RunRecord, owner: Owner | None, requests: tuple[Request, .
     if record.cancel_asked is not None:
         return "cancelled"
     return "paused" if record.status == "paused" and requests else "interrupted"
+
+
+def _usage_entry(entry: UsageEntry) -> dict[str, Any]:
+    named = {"role": entry.role, "model": entry.model, "step_id": entry.step_id, "plan_version": entry.plan_version}
+    return named | asdict(entry.used)
 
 
 def _open_effect(effect: Effect) -> OpenEffect:

@@ -90,6 +90,8 @@ class Run(Model):
     error: Diagnosis | None = None
     usage: dict[str, JsonValue] = {}
     """By role; empty while no model was asked."""
+    usage_entries: tuple[dict[str, JsonValue], ...] = ()
+    """The same by ``role``, ``model``, ``step_id`` (empty: for no step) and ``plan_version``; each count adds up to that of ``usage``."""
     owner: str | None = None
     """Who drives it now."""
     cancel_asked: float | None = None

@@ -196,7 +196,7 @@ class RoleClient:
                         used = guessed(size)
                     raise ModelError(f"{self.name} could not be asked: {name}: {str(error)[:500]}{self._hint(error)}") from error
         finally:
-            self._count(replace(used or Usage(), requests=1, seconds=time.monotonic() - began), asking)
+            self._count(replace(Usage() if used is None else used, requests=1, seconds=time.monotonic() - began), asking)
         return whole(message, expects_reason=is_openai(self.model))
 
     def _may_write(self, size: int, asking: Asking) -> int | None:
