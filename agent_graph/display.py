@@ -115,6 +115,8 @@ def _request(request: Request) -> Iterator[str]:
     if request.choices:
         yield f"<ol>{''.join(f'<li>{_text(choice)}</li>' for choice in request.choices)}</ol>"
     yield f"<div><b>why</b> {_text(request.reason)}</div>{_remarks(request.reason)}"
+    for issue in request.remarks:
+        yield f"<div><b>the judge remarks</b> {_text(issue.said)}</div>"
     yield from _sources(request.sources)
     if request.args is not None:
         yield _values(request.args)

@@ -55,9 +55,14 @@ class Issue(Model):
     message: str
     fix: str = ""
 
-    def __str__(self) -> str:
+    @property
+    def said(self) -> str:
+        """Without its code."""
         where = f"step {self.step_id!r}: " if self.step_id else ""
-        return f"[{self.code}] {where}{self.message}" + (f" — {self.fix}" if self.fix else "")
+        return f"{where}{self.message}" + (f" — {self.fix}" if self.fix else "")
+
+    def __str__(self) -> str:
+        return f"[{self.code}] {self.said}"
 
 
 # ── what a probe says ─────────────────────────────────────────────────────────────────────────────────────────────────

@@ -162,6 +162,8 @@ def _plan(plan: Plan | None, request: Request, bound: Bound) -> Iterator[Line]:
         yield f"    {step.id:<{widest}}  {_said(_does(step))}", ""
     if len(plan.steps) > MOST_STEPS:
         yield LeftOut(f"    … and {len(plan.steps) - MOST_STEPS} more; all of them: {bound.everything}"), ""
+    for issue in request.remarks:
+        yield from _fact("remark", f"the judge: {issue.said}", bound, "yellow")
 
 
 def _does(step: Step) -> str:

@@ -104,6 +104,8 @@ def description(request: Request) -> str:
         lines += ["", *(f"! {each}" for each in lookalikes(text_of(request.proposed)))]
     if request.problem:
         lines += ["", f"The last answer was not taken: {_words(request.problem, bound)}"]
+    for issue in request.remarks:
+        lines += ["", f"The judge remarks: {_words(issue.said, bound)}"]
     for source in request.sources:
         said = f": {in_code(clipped(source.excerpt, MOST_EXCERPT))}" if source.excerpt else ""
         lines += ["", f"**{source.label}** {in_code(source.what)} reaches {in_code(source.into)}{said} ({in_code(source.path)})"]
@@ -120,7 +122,7 @@ def description(request: Request) -> str:
     if shown := list(
         shortened(_calls(request, bound), bound.arguments, "", bound, request.model_dump(mode="json", include={"args", "calls"}))
     ):
-        lines += ["", "What is sent, exactly:", "", in_fence(shown)]
+        lines += ["", "What is sent, exactly:" if request.criterion is None else "What it is about:", "", in_fence(shown)]
     if any(isinstance(line, LeftOut) for line in shown):
         lines += ["", f"**Not all of it is shown here, and a yes is for all of it**; read the rest first: {bound.everything}."]
     if request.kind == "in_doubt":

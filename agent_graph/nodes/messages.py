@@ -70,6 +70,7 @@ def request_message(request: Request) -> dict[str, Any]:
                 text += f"\n\nProposed: {text_of_value(request.proposed)}"
         case "plan":
             text = f"This plan waits for your approval: {request.reason}"
+            text += "".join(f"\n\nThe judge remarks: {issue.said}" for issue in request.remarks)
         case "step":
             text = f"`{request.tool}` waits for your approval: {request.reason}"
         case "in_doubt":
