@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, message_chunk_to_message
@@ -27,12 +28,14 @@ def streamed(
     Raises WrongReply when it breaks off in the middle, and what the model raises when nothing came.
     """
     so_far: AIMessageChunk | None = None
+    begins = True
     try:
         for chunk in model.stream(list(messages), config=config):
             so_far = chunk if so_far is None else so_far + chunk
             said = str(chunk.text) or ("".join(part["args"] or "" for part in chunk.tool_call_chunks) if calls_too else "")
             if said:
-                tell(token(said))
+                tell(replace(token(said), begins=begins))
+                begins = False
     except Exception as error:
         # With a name of its own: the model has said all that it was going to, and the server why it stopped.
         if so_far is None or type(error).__name__ in ("LengthFinishReasonError", "ContentFilterFinishReasonError"):

@@ -29,6 +29,7 @@ from agent_graph.execution.meter import Meter
 from agent_graph.execution.outcome import words
 from agent_graph.execution.results import Known, Results, check_tools, landed_calls
 from agent_graph.identity import EffectKey, RunId, new_id
+from agent_graph.models.speaking import spoken
 from agent_graph.nodes.messages import goal_in
 from agent_graph.plan import Goal, Plan, Step
 from agent_graph.policy.compiler import SoFar
@@ -160,8 +161,8 @@ class Visit:
         return Meter(deps.store, self.lease, limits, version, budget=budget, clock=deps.clock, emit=self.emit)
 
     def tell(self) -> Callable[[Event], None] | None:
-        """Streams an event without keeping it; None: nobody watches."""
-        return self.emit
+        """Streams an event without keeping it, and the answer as its words; None: nobody watches."""
+        return spoken(self.emit)
 
     def frozen(self) -> dict[str, Step]:
         """The steps that have ended for good: in this version, and as the version that is being revised has them."""
