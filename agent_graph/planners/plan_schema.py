@@ -62,7 +62,10 @@ class PlanSchema:
 
     @cached_property
     def _plan(self) -> Schema:
-        step = {**_STEP["properties"], "do": {"anyOf": [form.schema for form in self.forms.all]}}
+        does = {"do": {"anyOf": [form.schema for form in self.forms.all]}}
+        first = ("id", "description")
+        common = _STEP["properties"]
+        step = {**{name: common[name] for name in first}, **does, **{name: common[name] for name in common if name not in first}}
         return closed_object(
             {
                 "kind": {"type": "string", "enum": ["plan"]},
