@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -45,3 +46,9 @@ class Example:
 @pytest.fixture
 def example(tmp_path: Path) -> Callable[[str], Example]:
     return lambda name: Example(name, tmp_path)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    absent = [program for mark in item.iter_markers("needs") for program in mark.args if shutil.which(program) is None]
+    if absent:
+        pytest.skip(f"needs {', '.join(absent)}")

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from agent_graph import AgentGraph, AgentGraphError, Approve, Reject, Request, Respond, Run
-from agent_graph.events import Event, Token
+from agent_graph.events import Drafted, Event, Token
 from agent_graph.model_server import ModelServer, Script
 from agent_graph.trace.render import event_line, value_lines
 
@@ -77,8 +77,8 @@ def _watch(events: Iterator[Event]) -> str:
     run_id, since = "", None
     for event in events:
         run_id, since = event.run_id, event.at if since is None else since
-        if isinstance(event, Token):
-            continue
+        if isinstance(event, Token | Drafted):
+            continue  # what they amount to comes after them
         print(event_line(event, since))
     return run_id
 

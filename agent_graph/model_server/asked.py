@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-_DATA = re.compile(r'<data of="([^"]*)">(.*?)</data>', re.DOTALL)
+_DATA = re.compile(r'<data of="([^"]*)">\n?(.*?)\n?</data>', re.DOTALL)
 
 INPUT = ("tools", "response_format", "messages")
 """The parts of a request that a model reads, in the order in which it does: what a server caches begins with the tools."""

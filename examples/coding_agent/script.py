@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from agent_graph.model_server import Asked, Said, calls
+from agent_graph.model_server import Asked, Said, calls, data
 
 TESTS = {"argv": ["python3", "-B", "-m", "unittest"]}
 
 
 def reply(asked: Asked) -> Said:
-    return _act(asked) if asked.tools else _plan()
+    if asked.tools:
+        return _act(asked)
+    if '"id":"commit"' in asked.last:  # the plan so far is in the request: something came in between
+        return {"reply": {"kind": "give_up", "reason": "the change was not taken; begin again with the clone as it should be"}}
+    return _plan()
 
 
 def _plan() -> Said:
@@ -43,28 +47,30 @@ def _step(name: str, do: dict[str, Any], *criteria: str, **more: Any) -> dict[st
 
 def _act(asked: Asked) -> Said:
     """Look around, read test and source, change the source, run the tests, say what it was."""
-    said = asked.results
+    said = [(of, json.loads(text)) for result in asked.results for of, text in data(result)]
     match len(said):
         case 0:
             return calls(("list_files", {"pattern": "*.py"}))
         case 1:
-            names = [each["path"] for each in json.loads(said[0])["entries"]]
-            return calls(*(("read_file", {"path": name}) for name in names))
+            return calls(*(("read_file", {"path": each["path"]}) for each in said[0][1]["entries"]))
         case 3:
-            path, was, digest = _source(said[1:])
-            return calls(("write_file", {"path": path, "content": was.replace(WRONG, RIGHT), "mode": "replace", "expected_sha256": digest}))
+            page = next(page for _, page in said[1:] if WRONG in page["content"])
+            right = page["content"].replace(WRONG, RIGHT)
+            return calls(("write_file", {"path": page["path"], "content": right, "mode": "replace", "expected_sha256": page["sha256"]}))
         case 4:
             return calls(("run_tests", TESTS))
         case _:
-            passed = json.loads(said[-1])["exit_code"] == 0
-            return f"`seconds` kept the last unit instead of adding up; it adds up now. The tests {'pass' if passed else 'still fail'}."
+            return _finish(said)
 
 
 WRONG, RIGHT = "total = int(amount)", "total += int(amount)"
 
 
-def _source(pages: list[str]) -> tuple[str, str, str]:
-    """Path, content and digest of the file that holds the fault."""
-    read = [json.loads(page) for page in pages]
-    found = next(page for page in read if WRONG in page["content"])
-    return found["path"], found["content"], found["sha256"]
+def _finish(said: list[tuple[str, Any]]) -> Said:
+    """Each claim with the call that shows it."""
+    test, ran = said[-1]
+    cause = "`seconds` kept the last unit instead of adding up."
+    outcome = f"The tests {'pass' if ran['exit_code'] == 0 else 'still fail'} now."
+    source = next(of for of, page in said[1:3] if WRONG in page["content"])
+    claims = [{"text": cause, "refs": [source]}, {"text": outcome, "refs": [test]}]
+    return calls(("finish", {"answer": f"{cause} {outcome}", "claims": claims}))

@@ -17,6 +17,8 @@ from agent_graph.tools.shell import shell_tool
 TESTS = "python3 -B -m unittest"
 BASE, BRANCH = "origin/main", "agent/fix"
 TRAILER = "Effect"
+FILES = {"list_files", "read_file", "search_files", "write_file", "make_folder"}
+"""Nothing to delete with: were there a tool that can do more than write, no agent step would be given one that writes (docs/modes.md)."""
 
 
 class Diff(TypedDict):
@@ -63,7 +65,8 @@ def workshop(project: Path, scratch: Path) -> list[Any]:
         return {"commit": _git(scratch, "rev-parse", "HEAD").strip(), "branch": BRANCH}
 
     run_tests = shell_tool([TESTS], cwd=scratch, risk="read_only", ok_codes=(0, 1), name="run_tests")
-    return [*files_tools(scratch), run_tests, show_diff, commit]
+    files = [each for each in files_tools(scratch) if each.name in FILES]
+    return [*files, run_tests, show_diff, commit]
 
 
 def make_project(source: Path, project: Path) -> None:

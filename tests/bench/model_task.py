@@ -11,7 +11,7 @@ from typing import Any
 from langchain_openai import ChatOpenAI
 from pydantic import SecretStr
 
-from agent_graph.model_server import Asked, ModelServer, Reply, calls
+from agent_graph.model_server import Asked, ModelServer, Reply, calls, data
 from agent_graph.tools.tool import Tool, tool
 
 WORDS = [
@@ -91,9 +91,15 @@ class Task:
 
     def in_a_loop(self, asked: Asked) -> Reply:
         """One call a turn, with the id that the last result named; then the answer."""
-        if len(asked.results) == self.calls:
-            return Reply(text=f"The last entry holds: {json.loads(asked.results[-1])['text']}")
-        return calls(("read_entry", {"entry_id": json.loads(asked.results[-1])["next"] if asked.results else "e1"}))
+        last = asked.results[-1] if asked.results else ""
+        said = data(last) or [("", last)]  # ours are delimited, create_agent's are the JSON alone
+        entry = json.loads(said[0][1]) if last else {"next": "e1"}
+        if len(asked.results) < self.calls:
+            return calls(("read_entry", {"entry_id": entry["next"]}))
+        answer = f"The last entry holds: {entry['text']}"
+        if "finish" in asked.tools:
+            return calls(("finish", {"answer": answer, "claims": [{"text": answer, "refs": [said[0][0]]}]}))
+        return Reply(text=answer)
 
     def planned(self, _: Asked) -> Reply:
         """The whole plan: what is not known yet is referred to."""

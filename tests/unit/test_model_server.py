@@ -137,7 +137,7 @@ def test_what_an_earlier_request_began_with_is_not_new(server: ModelServer) -> N
 
 
 def test_what_a_prompt_delimits_as_data_is_found_with_what_it_is_of() -> None:
-    told = 'Look:\n<data of="a.1">{"x": "\\u003cb>"}</data>\n<data of="tests">two\nlines</data> <data>nothing'
+    told = 'Look:\n<data of="a.1">{"x": "\\u003cb>"}</data>\n<data of="tests">\ntwo\nlines\n</data> <data>nothing'
     assert data(told) == [("a.1", '{"x": "<b>"}'), ("tests", "two\nlines")]
 
 
