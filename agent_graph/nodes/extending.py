@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from agent_graph.nodes.visit import Visit
 from agent_graph.plan import Plan, Step
+from agent_graph.planners.extending import extended as goes_on
 
 NEXT = " (next step)"
 """After the planner's name in ``created_by`` of a version that only adds: it is none of its replans."""
@@ -61,13 +62,8 @@ def _same_call(one: Step, other: Step) -> bool:
 
 
 def extended(plan: Plan, came: Plan) -> Plan:
-    """The open plan with what came added. What the planner does not say anew stays as it was said."""
+    """The open plan with what came added."""
     by_id = came.by_id
     steps = [by_id.get(step.id, step) for step in plan.steps]
     steps += [step for step in came.steps if step.id not in plan.by_id]
-    kept = {
-        name: getattr(plan, name)
-        for name in ("success_criteria", "stop_when", "answer", "assumptions", "template", "interpretation", "risk_level")
-        if not getattr(came, name)
-    }
-    return came.model_copy(update={**kept, "steps": tuple(steps), "mode": plan.mode, "granularity": plan.granularity})
+    return goes_on(came, plan).model_copy(update={"steps": tuple(steps)})

@@ -11,25 +11,52 @@ from agent_graph.verdicts import Request, StepResult
 
 def after_failure(visit: Visit, halted: list[Step]) -> tuple[str, str]:
     """The gravest of what the failed steps say: fail, then what the policy puts before a person, then replan, then ask."""
+    asked = {request.step_id for request in visit.deps.store.approvals.open(visit.run_id)}
     for step in halted:
         if step.on_failure == "fail":
             return end_with(visit, step, "its on_failure says so")
+    for step in halted:
+        if step.id in asked:
+            return "approve", f"step {step.id} failed, and a person says what to do"
     for step in halted:
         if step.on_failure == "replan" and exhausted(visit, step):
             ask_what_to_do(visit, step)
             return "approve", f"step {step.id} failed at every attempt, and policy {visit.deps.rules.policy.name!r} asks a person"
     for step in halted:
         if step.on_failure == "replan":
-            if not visit.planner.can_replan:
-                return end_with(visit, step, f"{visit.planner.name} cannot replan")
-            if visit.replans_left() == 0:
-                visit.overspent(
-                    f"step {step.id} failed after {visit.deps.rules.limits.max_replans} replans: {reason(visit, step)}", step.id
-                )
-                return "conclude", "no replan is left"
-            return "replan", f"step {step.id} failed: {reason(visit, step)}"
+            return another_plan(visit, step)
     ask_what_to_do(visit, halted[0])
     return "approve", f"step {halted[0].id} failed, and a person says what to do"
+
+
+def another_plan(visit: Visit, step: Step) -> tuple[str, str]:
+    """A new version while there may be one; then a person, where the policy wants one asked; then the end."""
+    if visit.planner.can_replan and visit.replans_left() > 0:
+        return "replan", f"step {step.id} failed: {reason(visit, step)}"
+    if may_ask(visit, step):
+        ask_what_to_do(visit, step)
+        return "approve", f"step {step.id} failed, no other plan can be made, and policy {visit.deps.rules.policy.name!r} asks a person"
+    if not visit.planner.can_replan:
+        return end_with(visit, step, f"{visit.planner.name} cannot replan")
+    visit.overspent(f"step {step.id} failed after {visit.deps.rules.limits.max_replans} replans: {reason(visit, step)}", step.id)
+    return "conclude", "no replan is left"
+
+
+def may_ask(visit: Visit, step: Step) -> bool:
+    """Whether a person is asked before a run ends that is stuck at this step: once, unless they wanted it tried again."""
+    refused = visit.deps.store.approvals.rejections(visit.run_id, visit.plan.version)
+    return visit.deps.rules.policy.ask_when_stuck and all(record.request.step_id != step.id for record in refused)
+
+
+def plan_is_wrong(visit: Visit, code: str, said: str, step_id: str | None) -> tuple[str, str]:
+    """No step failed, and the plan does not fit any more: another version, or the end with that reason."""
+    if not visit.planner.can_replan:
+        visit.blame(code, f"{said}, and {visit.planner.name} cannot replan", step_id)
+        return "conclude", said
+    if visit.replans_left() == 0:
+        visit.overspent(f"no replan is left of {visit.deps.rules.limits.max_replans}: {said}", step_id)
+        return "conclude", said
+    return "replan", said
 
 
 def exhausted(visit: Visit, step: Step) -> bool:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from agent_graph.events import Observed
+from agent_graph.execution.outcome import words
 from agent_graph.execution.results import ENDED
+from agent_graph.execution.triggers import broken
 from agent_graph.nodes.extending import wants_more
-from agent_graph.nodes.ladder import after_failure, reason
+from agent_graph.nodes.ladder import after_failure, plan_is_wrong, reason
 from agent_graph.nodes.messages import progress_message, request_message
 from agent_graph.nodes.verifying import unverified
 from agent_graph.nodes.visit import Visit
 from agent_graph.plan import Step
+from agent_graph.policy.spending import needs_of, overruns
 from agent_graph.state import State, Update
 from agent_graph.verdicts import Deviation, Observation, StepStatus
 
@@ -54,7 +57,10 @@ def look(visit: Visit) -> Observation:
         return observation("approve", "it is not known whether an effect happened")
     over = overspent(visit, came)
     if over is not None:
-        visit.overspent(f"step {over.id} was not called: {reason(visit, over)}", over.id)
+        said = f"step {over.id} was not called: {reason(visit, over)}"
+        if over.on_failure == "replan" and visit.planner.can_replan and visit.replans_left() > 0:
+            return observation("replan", f"what is left of the budget does not suffice for the plan: {said}")
+        visit.overspent(said, over.id)
         return observation("conclude", "a limit of the run is reached")
     halted = results.all_halted()
     if halted:
@@ -62,6 +68,11 @@ def look(visit: Visit) -> Observation:
         return observation(following, why)
     if visit.results.may_stop():
         return unverified(visit) or observation("conclude", f"stop_when holds: {plan.stop_when}{not_needed(visit)}")
+    wrong = broken(results)
+    if wrong:
+        found += [Deviation(step_id=each.step_id, code="assumption_broken", message=words(each, visit.deps.redaction)) for each in wrong]
+        told = "; ".join(words(each, visit.deps.redaction) for each in wrong)
+        return observation(*plan_is_wrong(visit, "assumption_broken", told, wrong[0].step_id or None))
     asked = {name for request in open_requests for name in (request.step_id, request.part_of)}
     left = results.open_steps()
     free = [step for step in left if step.id not in asked and all(results.ended(need) for need in visit.flow.needs[step.id])]
@@ -70,6 +81,10 @@ def look(visit: Visit) -> Observation:
         if before is not None and before.next == "execute" and before.came == came and before.expected == tuple(plan.by_id) and not asked:
             visit.blame("stuck", f"{', '.join(step.id for step in free)} may run, but nothing came of trying")
             return observation("conclude", "no step makes any progress")
+        tight = too_tight(visit, left)
+        if tight:
+            found.append(Deviation(step_id=free[0].id, code="budget_pressure", message=tight))
+            return observation("replan", f"what is left of the budget does not suffice for the plan: {tight}")
         return observation("execute", f"{len(free)} more may run now")
     if open_requests:
         return observation("approve", f"{len(open_requests)} waiting for a person")
@@ -90,6 +105,18 @@ def not_needed(visit: Visit) -> str:
     left = [step.id for step in visit.results.open_steps()]
     more = f" and {len(left) - MOST_NAMED} more" if len(left) > MOST_NAMED else ""
     return f"; not needed any more: {', '.join(left[:MOST_NAMED])}{more}" if left else ""
+
+
+def too_tight(visit: Visit, left: list[Step]) -> str:
+    """Why not even the least that the steps ``left`` need fits any more; empty when it does, or when nobody could make another plan.
+
+    A version was held against the budget before it ran; what was tried again, or cost what nobody knew, has changed that since.
+    """
+    limits = visit.deps.rules.limits
+    if not limits.bounds_calls or not visit.planner.can_replan or visit.replans_left() == 0:
+        return ""
+    needs = needs_of(visit.plan, left, visit.deps.tools.specs)
+    return "; ".join(said for code, said in overruns(needs, limits, visit.spent(), limits.max_parallel) if code == "over_budget")
 
 
 def overspent(visit: Visit, came: dict[str, StepStatus]) -> Step | None:

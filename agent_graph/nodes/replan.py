@@ -6,7 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 from agent_graph.errors import BudgetExceeded, CancelAsked, Interrupted
+from agent_graph.events import Note
+from agent_graph.execution.outcome import words
 from agent_graph.nodes.extending import MOST_ASKS, NEXT, extended, new_steps, no_progress, reason, room, wants_more
+from agent_graph.nodes.ladder import ask_what_to_do, may_ask
 from agent_graph.nodes.messages import plan_message
 from agent_graph.nodes.plan import asked, put_question
 from agent_graph.nodes.reads import read_by
@@ -97,10 +100,21 @@ def take(visit: Visit, came: Any, read: tuple[Source, ...], by: str) -> Update:
         case Question():
             put_question(visit, came, read)
         case GiveUp(said):
-            visit.blame("gave_up", f"{visit.planner.name} sees no way on: {said}")
+            give_up(visit, f"{visit.planner.name} sees no way on: {said}")
         case _:
             visit.blame(
                 "planner_failed",
                 f"the planner {visit.planner.name} returned {type(came).__name__} instead of a Plan, a Question or a GiveUp",
             )
     return {}
+
+
+def give_up(visit: Visit, said: str) -> None:
+    """The end, unless the policy wants a person asked about the step that failed."""
+    assert visit.current is not None  # noqa: S101  # there is a version that its planner gave up
+    halted = visit.results.all_halted() if visit.current.verdict == "valid" else []
+    if halted and may_ask(visit, halted[0]):
+        visit.trace(Note(run_id=visit.run_id, at=visit.now(), step_id=halted[0].id, message=words(said, visit.deps.redaction)))
+        ask_what_to_do(visit, halted[0])
+    else:
+        visit.blame("gave_up", said)

@@ -25,7 +25,7 @@ from agent_graph.policy.reasoned import KINDS, asked_in, check_reasoned, risks_o
 from agent_graph.policy.repeating import Failed, repeats
 from agent_graph.policy.schemas import argument_mismatches, below, check_path, check_schema
 from agent_graph.policy.serving import idle_steps, too_much
-from agent_graph.policy.spending import Need, Spent, overruns, price_of
+from agent_graph.policy.spending import Spent, needs_of, overruns, price_of
 from agent_graph.ports import ToolSpec
 from agent_graph.verdicts import Allow, Ask, Call, Deny, Issue, Report, Source
 from agent_graph.visible import visible
@@ -154,16 +154,7 @@ class _Compiler:
         limits = self.rules.limits
         if not limits.bounds_calls:
             return
-        needs = [
-            Need(
-                step=step,
-                spec=spec,
-                args=None if step.reads else self.with_params(step),
-                certain=step.when is None and step.id not in self.stands_in and self.plan.stop_when is None,
-            )
-            for step in self.plan.steps
-            if step.id not in self.frozen and (spec := self.rules.tools.get(step.tool or "")) is not None
-        ]
+        needs = needs_of(self.plan, (step for step in self.plan.steps if step.id not in self.frozen), self.rules.tools)
         for code, said in overruns(needs, limits, self.so_far.spent, limits.max_parallel):
             severity = "error" if code == "over_budget" else "warning"
             yield _issue(code, said, "plan fewer or cheaper calls, or raise the limit", severity=severity)

@@ -44,6 +44,8 @@ class Policy(Model):
 
     escalate: tuple[Risk, ...] = ()
     """Risks of which a call that failed at every attempt is put before a person, instead of going to the planner at once."""
+    ask_when_stuck: bool = False
+    """True: before a run ends because a step failed and no other plan can be made, a person says whether it is tried once more."""
 
     @classmethod
     def default(cls) -> Policy:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from agent_graph.plan import Step
+from agent_graph.plan import Plan, Step
 from agent_graph.policy.limits import Limits
+from agent_graph.policy.params import with_params
 from agent_graph.ports import ToolSpec
 
 
@@ -56,6 +57,21 @@ class Need:
     args: Mapping[str, Any] | None
     certain: bool
     """Whether it is called whatever comes: it has no condition and stands in for nothing."""
+
+
+def needs_of(plan: Plan, steps: Iterable[Step], tools: Mapping[str, ToolSpec]) -> list[Need]:
+    """Of those of the plan's steps that call a tool."""
+    stand_ins = {step.fallback for step in plan.steps if step.fallback is not None}
+    return [
+        Need(
+            step=step,
+            spec=spec,
+            args=None if step.reads else with_params(step, plan.goal.params),
+            certain=step.when is None and step.id not in stand_ins and plan.stop_when is None,
+        )
+        for step in steps
+        if (spec := tools.get(step.tool or "")) is not None
+    ]
 
 
 def overruns(needs: list[Need], limits: Limits, spent: Spent, width: int) -> Iterator[tuple[str, str]]:
