@@ -6,7 +6,7 @@ A judge's word is on record before it is used, so that it is asked once about th
 from __future__ import annotations
 
 import concurrent.futures
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,7 @@ from agent_graph.execution.evidence import cut, shown
 from agent_graph.execution.judge import Case, judge
 from agent_graph.execution.outcome import Outcome, Waits, words
 from agent_graph.identity import Digest, digest, new_id
-from agent_graph.plan import Criterion, Judge, Step
+from agent_graph.plan import Judge, Step
 from agent_graph.threads import start
 from agent_graph.verdicts import Approve, Evidence, Failure, Judgement, Reject, Request, Source, StepResult
 
@@ -160,7 +160,7 @@ class StepVerifying:
             update={
                 "status": "failed" if failure else "succeeded",
                 "error": failure,
-                "evidence": tuple(filled_in(step.success_criteria, before.evidence, found)),
+                "evidence": filled_in(before.evidence, found),
                 "finished": self.run.clock.now(),
             }
         )
@@ -180,11 +180,10 @@ class StepVerifying:
         return (Source(label="untrusted", what=what, path=f"{of.source} → {what} → the verdict", into="the verdict"),)
 
 
-def filled_in(criteria: Iterable[Criterion], before: Iterable[Evidence], found: Iterable[Evidence]) -> Iterator[Evidence]:
-    """The evidence of all criteria, in their order, with what was ``found`` in the places of those that code cannot check."""
-    said = iter(found)
-    for criterion, known in zip(criteria, before, strict=True):
-        yield next(said) if isinstance(criterion, Judge) else known
+def filled_in(before: Iterable[Evidence], found: Iterable[Evidence]) -> tuple[Evidence, ...]:
+    """The evidence, with what was ``found`` in the places of what was open."""
+    said = {each.criterion: each for each in found}
+    return tuple([said.get(each.criterion, each) if each.holds is None else each for each in before])
 
 
 def patiently(pause: Callable[[float], None]) -> Wait:

@@ -51,7 +51,7 @@ def evidence(visit: Visit) -> tuple[Evidence, ...] | None:
     known = judging(visit).look(goal_cases(visit, every), ask=False)
     if all(each.holds is not False for each in known) and any(each.holds is None for each in known):
         return None
-    return tuple(each for each in filled_in(every, found, known) if each.holds is not None)
+    return tuple(each for each in filled_in(found, known) if each.holds is not None)
 
 
 def criteria(visit: Visit) -> tuple[Criterion, ...]:

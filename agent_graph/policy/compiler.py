@@ -26,6 +26,7 @@ from agent_graph.policy.repeating import Failed, repeats
 from agent_graph.policy.schemas import argument_mismatches, below, check_path, check_schema
 from agent_graph.policy.serving import idle_steps, too_much
 from agent_graph.policy.spending import Spent, needs_of, overruns, price_of
+from agent_graph.policy.template import problems as template_problems
 from agent_graph.ports import ToolSpec
 from agent_graph.verdicts import Allow, Ask, Call, Deny, Issue, Report, Source
 from agent_graph.visible import visible
@@ -145,6 +146,9 @@ class _Compiler:
         if self.so_far.failed:
             proposed = [(step, self.with_params(step)) for step in plan.steps if step.id not in self.frozen]
             yield from repeats(plan, self.needs, proposed, self.so_far.failed)
+        if plan.template is not None:
+            for wrong in template_problems(plan.template, self.position):
+                yield _issue("invalid_template", f"the template of the answer: {wrong}", "see jinja.palletsprojects.com")
         for at, text in references(plan.answer):
             yield from self.reference(Reference.parse(text), f"answer{'.' + at if at else ''}", None)
         for step, missing in violations(plan, self.rules.policy.order, self.rules.tools, self.needs, self.frozen):

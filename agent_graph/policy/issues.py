@@ -24,6 +24,7 @@ ISSUES: dict[str, str] = {
     "cycle": "Steps wait for each other in a circle.",
     "invalid_expression": "A condition or criterion is not a CEL expression, or reads what cannot be read there.",
     "invalid_schema": "`expected_output` is not a JSON Schema.",
+    "invalid_template": "The template of the answer is not Jinja2, or reads what is not there.",
     "invalid_fallback": "`on_failure: step:<id>` names a step that cannot stand in.",
     "invalid_blueprint": "A nested plan cannot be written out in the place of the step that names it, or a step says wrongly that it is part of one.",
     "denied_by_policy": "The policy denies the call, whoever approves it.",

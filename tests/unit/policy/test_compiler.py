@@ -200,6 +200,14 @@ CASES: dict[str, list[tuple[str, Plan, Rules | None, str | None, str]]] = {
             "'c' stands in for 'a', and waits for what waits for it",
         ),
     ],
+    "invalid_template": [
+        ("no Jinja2", made(look("a"), template="Hi {{ steps.a.output"), None, None, "line 1: unexpected end of template"),
+        ("a step that is not there", made(look("a"), template="{{ steps.b.output }}"), None, None, "it reads step 'b'"),
+        ("a name that is not there", made(look("a"), template="{{ secrets }}"), None, None, "it reads 'secrets'"),
+        ("another file", made(look("a"), template="{% include '/etc/passwd' %}"), None, None, "take out the include"),
+        ("too long", made(look("a"), template="x" * 20_001), None, None, "20001 characters"),
+        ("nested without end", made(look("a"), template="{{ " + "(" * 5000 + " }}"), None, None, "nested too deeply"),
+    ],
     "denied_by_policy": [("by a rule", made(look("a")), rules(DENY), "a", "not on Sundays")],
     "no_model": [
         ("a model step", made({"id": "a", "model": "think"}), None, "a", "the executor role has none"),
