@@ -10,19 +10,21 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Annotated, Any, get_args
 
-from langchain_core.messages import AnyMessage
+from langchain_core.callbacks import BaseCallbackManager
+from langchain_core.messages import AIMessageChunk, AnyMessage
 from langchain_core.runnables import RunnableConfig, RunnableLambda
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.config import get_stream_writer
 from langgraph.graph import END, START, StateGraph
-from langgraph.graph.message import add_messages
+from langgraph.graph.message import add_messages, push_message
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.runtime import get_runtime
 from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import TypedDict
 
 from agent_graph.deps import Deps
-from agent_graph.events import Event
+from agent_graph.events import Event, Token
+from agent_graph.models.speaking import SPEAKS
 from agent_graph.nodes.approve import approve
 from agent_graph.nodes.conclude import conclude
 from agent_graph.nodes.execute import execute
@@ -126,7 +128,7 @@ def _node(function: Callable[[State, Visit], Update], deps: Deps) -> RunnableLam
     def visit(
         state: State, config: RunnableConfig, loop: asyncio.AbstractEventLoop | None = None, stop: threading.Event | None = None
     ) -> Update:
-        with entering(_narrowed(deps), state, config, _emitter(), loop, stop) as run:
+        with entering(_narrowed(deps), state, config, _emitter(config), loop, stop) as run:
             changed = function(state, run)
         return {**changed, "drive": run.drive}
 
@@ -177,8 +179,31 @@ def _narrowed(deps: Deps) -> Deps:
     return replace(deps, rules=rules, principal=context.principal)
 
 
-def _emitter() -> Callable[[Event], None]:
-    """Our events as LangGraph's custom stream events."""
+def _emitter(config: RunnableConfig) -> Callable[[Event], None] | None:
+    """Our events as LangGraph's custom stream events, and the words of the answer as a message that grows. None: nobody watches either."""
     writer: Callable[[Any], None] = get_stream_writer()
+    events, words = _writes(writer), _streams_messages(config)
+    if not (events or words):
+        return None
     context = contextvars.copy_context()  # the writer looks up its node there, and workers are threads of their own
-    return lambda event: context.copy().run(writer, event.document())
+
+    def emit(event: Event) -> None:
+        if events:
+            context.copy().run(writer, event.document())
+        if words and isinstance(event, Token) and event.role == SPEAKS:
+            # With an id of its own: what a run answers is the message that ``conclude`` writes, in which what is unsupported is marked.
+            context.copy().run(push_message, AIMessageChunk(content=event.text, id=f"{event.run_id}:writing"), state_key=None)
+
+    return emit
+
+
+def _writes(writer: Callable[[Any], None]) -> bool:
+    """Whether anybody gets what is written: where nobody asked for custom events, LangGraph's writer is a function that holds nothing."""
+    return getattr(writer, "__closure__", True) is not None
+
+
+def _streams_messages(config: RunnableConfig) -> bool:
+    """Whether somebody asked for messages as they come: LangGraph listens for them with a callback of that name."""
+    found = config.get("callbacks")
+    listening = found.handlers if isinstance(found, BaseCallbackManager) else found or []
+    return any(base.__name__ == "StreamMessagesHandler" for each in listening for base in type(each).__mro__)

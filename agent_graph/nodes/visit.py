@@ -278,7 +278,7 @@ def entering(
     deps: Deps,
     state: State,
     config: Mapping[str, Any],
-    emit: Callable[[Event], None],
+    emit: Callable[[Event], None] | None,
     loop: asyncio.AbstractEventLoop | None = None,
     stop: threading.Event | None = None,
 ) -> Iterator[Visit]:
