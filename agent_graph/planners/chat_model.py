@@ -16,7 +16,6 @@ from agent_graph.models.roles import Models
 from agent_graph.plan import Goal, Plan
 from agent_graph.planners import prompt
 from agent_graph.planners.context import task
-from agent_graph.planners.extending import extended
 from agent_graph.planners.measure import measure_of
 from agent_graph.planners.narrowing import MAX_TOOLS
 from agent_graph.planners.offer import Offer
@@ -67,8 +66,8 @@ class ChatModelPlanner:
         """Raises PlannerError when the model gives nothing that can be used."""
         reply = self._ask(self.replanner, context)
         if isinstance(reply, Answer):  # what has ended is enough: no step is left to do
-            reply = Plan(goal=context.goal, answer=reply.text, reason="what has come so far answers the goal", prompt=prompt.VERSION)
-        return extended(reply, context.plan) if context.extending and isinstance(reply, Plan) else reply
+            return Plan(goal=context.goal, answer=reply.text, reason="what has come so far answers the goal", prompt=prompt.VERSION)
+        return reply
 
     def _ask(self, client: RoleClient, context: PlanningContext) -> Reply:
         schema = self._schema_for(context)

@@ -40,7 +40,13 @@ def task(context: PlanningContext, measure: Measure = BYTES) -> str:
 
 def _revision(context: ReplanningContext, measure: Measure) -> str:
     if context.extending:
-        return sections("extend", plan=_plan(context.plan), results=_results(context, measure), most=measure.said(MAX_OUTPUT_BYTES))
+        return sections(
+            "extend",
+            plan=_plan(context.plan),
+            results=_results(context, measure),
+            most=measure.said(MAX_OUTPUT_BYTES),
+            reason=context.reason or "the steps so far have ended",
+        )
     frozen = [step.id for step in context.plan.steps if is_frozen(context.results.get(step.id))]
     return sections(
         "replan",

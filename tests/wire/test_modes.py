@@ -126,7 +126,7 @@ def test_each_request_shows_what_came_and_begins_with_the_same_bytes(server: Mod
     assert server.schema(0) == server.schema(1)
     assert "Plan only what comes next" in first[0][1]
     assert '<data of="output of look">{"notes":["cpu is high"],"count":1}</data>' in second[1][1]
-    assert "Write what comes next, or end the plan." in second[1][1]
+    assert "Nothing went wrong: the 1 steps of version 1 have ended" in second[1][1]
     assert "Why a new version" not in second[1][1]
 
 
