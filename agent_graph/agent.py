@@ -25,7 +25,7 @@ from agent_graph.graph import Graph, build_graph
 from agent_graph.identity import RunId, new_id
 from agent_graph.models.clients import Clients
 from agent_graph.models.roles import Models
-from agent_graph.nodes.edits import check_edit, edited_plan
+from agent_graph.nodes.edits import check_call_edit, check_edit, edited_plan
 from agent_graph.nodes.plan import plan_made
 from agent_graph.plan import Blueprint, Goal, Granularity, Mode, Plan
 from agent_graph.planners.blueprint import BlueprintPlanner, StaticPlanner
@@ -500,6 +500,9 @@ class AgentGraph:
         current = self.store.runs.plan(record.id)
         if current is None:
             raise InvalidDecision("there is no plan to edit yet")
+        if request.part_of is not None:
+            check_call_edit(edit, request, self.deps.rules, record.id, record.goal.principal, self.clock.now())
+            return
         made = edited_plan(current.plan, edit, request, current.plan.version + 1)
         so_far = before_edit(self.store, record.id, current, made, self.deps.rules, self.clock.now())
         check_edit(made, self.deps.rules, record.id, so_far)

@@ -297,6 +297,8 @@ class Request(Model):
     """kind ``question``: JSON Schema of the answer, where it is no mere text; what is not a text is given as JSON."""
     part_of: str | None = None
     """The ``agent`` step that wants to make this call."""
+    mark: str = ""
+    """With ``part_of``: of what its agent had read by then; the yes is bound to it."""
     criterion: str | None = None
     """kind ``question``: a criterion that neither code nor a judge could decide; approve: it holds, reject: it does not."""
     calls: tuple[Call, ...] = ()

@@ -45,6 +45,11 @@ class Waits:
 
 
 @dataclass(frozen=True, slots=True)
+class Later:
+    """What had been begun in the step is settled; it goes on when new calls may be made."""
+
+
+@dataclass(frozen=True, slots=True)
 class NothingHappened:
     """The effect was begun and certainly did not happen: its step is looked at anew, as the newest plan has it."""
 

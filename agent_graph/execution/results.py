@@ -50,15 +50,29 @@ class Results:
         self._run_id = run_id
         self._landed: dict[str, tuple[str, int]] | None = None
         """Read at the first call of a later plan version that could repeat an effect."""
+        self._calls: dict[str, set[str]] = {}
+        """By ``agent`` step, the ids of the calls that it made or wanted to make."""
+        for step_id in self._standings:
+            self._note_call(step_id)
         self._lock = threading.Lock()
 
     def standing(self, step_id: str) -> Standing | None:
         return self._standings.get(step_id)
 
+    def calls_of(self, step_id: str) -> tuple[str, ...]:
+        """Ids of the calls that an ``agent`` step made, or wanted to make, in the order of their numbers."""
+        return tuple(sorted(self._calls.get(step_id, ()), key=lambda call_id: int(call_id.rpartition(".")[2])))
+
+    def _note_call(self, step_id: str) -> None:
+        outer, dot, _ = step_id.rpartition(".")
+        if dot:
+            self._calls.setdefault(outer, set()).add(step_id)
+
     def record(self, standing: Standing, output: Any = None) -> None:
         """What just happened in this process."""
         step_id = standing.step_id
         self._standings[step_id] = standing
+        self._note_call(step_id)
         status = self._status(standing)
         if status is None:
             self.statuses.pop(step_id, None)
@@ -89,12 +103,17 @@ class Results:
         if standing.status == "succeeded" or (standing.status == "skipped" and standing.error_code == CONDITION_FALSE):
             return True
         step = self.plan.by_id.get(standing.step_id)
-        return standing.status == "failed" and step is not None and (step.on_failure == "continue" or step.fallback is not None)
+        if standing.status != "failed" or step is None or step.fallback is None:
+            return standing.status == "failed" and step is not None and step.on_failure == "continue"
+        other = self._standings.get(step.fallback)  # one that failed as well leaves nothing to go on with
+        return other is None or other.status not in ("failed", "blocked") or self._is_final(other)
 
     def unsettled(self, step_id: str) -> bool:
-        """Whether an effect of the step was begun and its outcome is not known."""
+        """Whether an effect of the step, or of a call that it made, was begun and its outcome is not known."""
         standing = self._standings.get(step_id)
-        return standing is not None and standing.state in ("intent", "in_doubt") and standing.status in (None, "in_doubt")
+        if standing is not None and standing.state in ("intent", "in_doubt") and standing.status in (None, "in_doubt"):
+            return True
+        return any(self.unsettled(call_id) for call_id in tuple(self._calls.get(step_id, ())))
 
     def ended(self, step_id: str) -> bool:
         return self.statuses.get(step_id) in ENDED
@@ -184,12 +203,12 @@ class Results:
         return {
             step.id: step
             for step in self.plan.steps
-            if (at := self._standings.get(step.id)) is not None and (self._is_final(at) or self.unsettled(step.id))
+            if ((at := self._standings.get(step.id)) is not None and self._is_final(at)) or self.unsettled(step.id)
         }
 
     def any_unsettled(self) -> bool:
         """Whether the outcome of a begun effect of the plan is not known."""
-        return any(step_id in self.plan.by_id and self.unsettled(step_id) for step_id in self._standings)
+        return any(step_id in self.plan.by_id and self.unsettled(step_id) for step_id in (*self._standings, *self._calls))
 
     def may_stop(self) -> bool:
         """Whether the plan's ``stop_when`` holds on what has come so far; while it cannot be evaluated yet, it does not."""
@@ -250,11 +269,15 @@ class Known:
         self._current = self._results = self._flow = None
 
 
+def _tools_of(step: Step) -> set[str]:
+    return {step.tool} if step.tool is not None else set(step.allowed_tools) if step.agent is not None else set()
+
+
 def check_tools(run_id: RunId, plan: Plan, tools: AbstractSet[str], results: Callable[[], Results]) -> None:
     """Raises UsageError when a step that has not ended needs a tool that is not there. ``results`` is only asked when one is missing."""
-    if {step.tool for step in plan.steps} - tools - {None}:
-        missing = {step.id: step.tool for step in plan.steps if step.tool is not None and step.tool not in tools}
-        still = sorted({missing[step.id] for step in results().open_steps() if step.id in missing})
+    if {step.tool for step in plan.steps} - tools - {None} or any(_tools_of(step) - tools for step in plan.steps if step.agent is not None):
+        missing = {step.id: lacking for step in plan.steps if (lacking := _tools_of(step) - tools)}
+        still = sorted({name for step in results().open_steps() for name in missing.get(step.id, ())})
         if still:
             raise UsageError(
                 f"run {run_id} needs tools that this agent does not have: {', '.join(still)}; nothing was changed: "

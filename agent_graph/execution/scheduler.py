@@ -21,7 +21,7 @@ from agent_graph.execution.asking import put
 from agent_graph.execution.calls import Abandoned, Calls
 from agent_graph.execution.context import RunContext
 from agent_graph.execution.judging import Judging
-from agent_graph.execution.outcome import Outcome, Prepared, Reply, Waits
+from agent_graph.execution.outcome import Later, Outcome, Prepared, Reply, Waits
 from agent_graph.execution.step import Pipeline
 from agent_graph.execution.triggers import broken
 from agent_graph.plan import Step
@@ -37,7 +37,7 @@ LOOK = 1.0
 @dataclass(slots=True)
 class _Task:
     step: Step
-    work: Callable[[Pipeline], Outcome | Waits]
+    work: Callable[[Pipeline], Outcome | Waits | Later]
 
 
 @dataclass(slots=True)
@@ -71,7 +71,7 @@ class Execution:
         self._board = _Board()
         judging = Judging(run, self.results)
         self._calls = Calls(run, judging, self._lock, self._changed)
-        self._pipeline = Pipeline(run, self.results, judging, self._calls, self._pause, self._settle_read)
+        self._pipeline = Pipeline(run, self.results, judging, self._calls, self._pause, self._record)
         self._holding: set[str] = set()
         """Steps that hold a place among their tool's calls."""
         self._renew_at = run.clock.monotonic() + DURATION / 3
@@ -177,7 +177,7 @@ class Execution:
         for step_id in board.unsettled:
             if self._occupy(step_id):
                 board.unsettled.remove(step_id)
-                return self._task(step_id)
+                return self._task(step_id, only_settle=board.held)
         if board.held:
             return None
         passed_over, found = [], None
@@ -191,9 +191,9 @@ class Execution:
             heapq.heappush(board.ready, entry)
         return None if found is None else self._task(found)
 
-    def _task(self, step_id: str) -> _Task:
+    def _task(self, step_id: str, *, only_settle: bool = False) -> _Task:
         step = self.run.plan.by_id[step_id]
-        return _Task(step, lambda pipeline: pipeline.carry_out(step))
+        return _Task(step, lambda pipeline: pipeline.carry_out(step, only_settle=only_settle))
 
     def _occupy(self, step_id: str) -> bool:
         """Take a place among the calls of the step's tool. Calls that change something do not overlap unless the tool says so."""
@@ -245,12 +245,12 @@ class Execution:
             self._board.active -= 1
             self._changed.notify_all()
 
-    def _settle(self, step: Step, came: Outcome | Waits) -> _Task | None:
+    def _settle(self, step: Step, came: Outcome | Waits | Later) -> _Task | None:
         """Record what came of the step, and take the next one."""
         run = self.run
         if isinstance(came, Waits):
             put(run.store, run.lease, came.request, run.record)
-        else:
+        elif isinstance(came, Outcome):
             self._write(step, came)
             if came.request is not None:
                 put(run.store, run.lease, came.request, run.record)
@@ -266,14 +266,14 @@ class Execution:
                 self._staff()
             return following
 
-    def _is_unverified(self, came: Outcome | Waits) -> bool:
+    def _is_unverified(self, came: Outcome | Waits | Later) -> bool:
         """Whether what the step gave, which is recorded now, is to be held against what code cannot check. Holds the lock."""
-        if isinstance(came, Waits) or came.result.status != "needs_clarification":
+        if not isinstance(came, Outcome) or came.result.status != "needs_clarification":
             return False
         return self._board.failure is None and not self.run.stop.is_set()
 
-    def _settle_read(self, step: Step, came: Outcome) -> None:
-        """Record what a step that had ended before gave when it was read again."""
+    def _record(self, step: Step, came: Outcome) -> None:
+        """Record what came of a step that was not started here: one that had ended and was read again, a call of an agent."""
         self._write(step, came)
         with self._lock:
             self._note(step, came)
@@ -360,7 +360,7 @@ class Execution:
             self.run.stop.wait(min(left, LOOK / 2))
 
 
-def _goes_on(prepared: Prepared, reply: Reply) -> Callable[[Pipeline], Outcome | Waits]:
+def _goes_on(prepared: Prepared, reply: Reply) -> Callable[[Pipeline], Outcome]:
     return lambda pipeline: pipeline.carry_on(prepared, reply)
 
 

@@ -22,7 +22,8 @@ from agent_graph.execution.clarifying import Clarifying
 from agent_graph.execution.context import RunContext
 from agent_graph.execution.freshness import Freshness
 from agent_graph.execution.judging import Judging
-from agent_graph.execution.outcome import NothingHappened, Outcome, Prepared, Raised, Refused, Reply, Returned, TimedOut, Waits
+from agent_graph.execution.outcome import Later, NothingHappened, Outcome, Prepared, Raised, Refused, Reply, Returned, TimedOut, Waits
+from agent_graph.execution.reasoning import Reasoning
 from agent_graph.execution.recovery import Recovery
 from agent_graph.execution.references import MissingOutput, ReferenceError_, resolve
 from agent_graph.execution.results import Results
@@ -60,7 +61,8 @@ SAFE_RESENDS = 3
 
 class Pipeline:
     """
-    Of one visit of ``execute``. ``pause`` waits, and raises when the run is stopped; ``read_again`` records what a finished read gave anew.
+    Of one visit of ``execute``. ``pause`` waits, and raises when the run is stopped; ``record`` writes what came of a step that the scheduler
+    did not start: a finished read that was made anew, a call of an agent. ``stays``: whoever makes a call stays with it to its deadline.
     """
 
     def __init__(
@@ -70,22 +72,30 @@ class Pipeline:
         judging: Judging,
         calls: Calls,
         pause: Callable[[float], None],
-        read_again: Callable[[Step, Outcome], None],
+        record: Callable[[Step, Outcome], None],
+        *,
+        allowing: Allowing | None = None,
+        stays: bool = False,
     ) -> None:
         self.run = run
         self.results = results
         self.judging = judging
-        self.allowing = Allowing(run)
+        self.allowing = allowing or Allowing(run)
         self.clarifying = Clarifying(run, judging, self.allowing)
         self.recovery = Recovery(run, judging, self.allowing, pause)
         self.calls = calls
         self.pause = pause
-        self.freshness = Freshness(self, read_again)
+        self.record = record
+        self.stays = stays
+        self.freshness = Freshness(self, record)
         self.verifying = StepVerifying(run, pause)
 
-    def carry_out(self, step: Step) -> Outcome | Waits:
+    def carry_out(self, step: Step, *, only_settle: bool = False) -> Outcome | Waits | Later:
+        """``only_settle``: what was begun is settled, and nothing else is begun."""
         if self.verifying.pending(step):
             return self.verifying.verify(step)
+        if step.model is not None or step.agent is not None:
+            return Reasoning(self).carry_out(step, only_settle=only_settle)
         begun = self.begun(step)
         settled: Prepared | Outcome | Waits | NothingHappened = NothingHappened()
         if begun is not None:
@@ -219,7 +229,7 @@ class Pipeline:
 
     def carry_on(self, prepared: Prepared, reply: Reply | None) -> Outcome:
         """From the intent to the outcome, retries included. With a reply: from there (a call that was given up at its deadline)."""
-        settled = self.settle(prepared, self.attempt(prepared) if reply is None else reply)
+        settled = self.settle(prepared, self.attempt(prepared, waits=self.stays) if reply is None else reply)
         if settled is not None:
             return settled
         import tenacity
@@ -231,7 +241,7 @@ class Pipeline:
             sleep=self.pause,
         )
         self.pause(BACKOFF)
-        return cast("Outcome", again(lambda: self.settle(prepared, self.attempt(prepared))))
+        return cast("Outcome", again(lambda: self.settle(prepared, self.attempt(prepared, waits=self.stays))))
 
     def attempt(self, prepared: Prepared, *, waits: bool = False) -> Reply:
         self.pause(0)  # a stopped run begins no call

@@ -14,7 +14,7 @@ from agent_graph.errors import DecisionConflict, InvalidDecision, NothingPending
 from agent_graph.events import Decided, Note
 from agent_graph.execution.history import before_edit
 from agent_graph.identity import StepId, call_digest
-from agent_graph.nodes.edits import check_edit, edited_plan
+from agent_graph.nodes.edits import check_call_edit, check_edit, edited_plan
 from agent_graph.nodes.gate import RECORDED, Unclear, payload, read_answer
 from agent_graph.nodes.plan import plan_made
 from agent_graph.nodes.validate import plan_digest
@@ -128,6 +128,11 @@ def follow(visit: Visit, record: ApprovalRecord) -> tuple[Way, str]:
         case Reject(stop=False) | Approve() if request.criterion is not None:
             approvals.handle(visit.lease, request.id)
             return "execute", f"a person said whether this holds: {request.criterion}"
+        case Reject(stop=False) if request.part_of is not None:
+            approvals.handle(visit.lease, request.id)
+            return "execute", f"agent {request.part_of} is told that {request.step_id} was rejected"
+        case Edit() if request.part_of is not None:
+            return edit_call(visit, request, decision)
         case Reject():
             approvals.handle(visit.lease, request.id)
             return rejected(visit, record, decision)
@@ -162,7 +167,10 @@ def rejected(visit: Visit, record: ApprovalRecord, decision: Reject) -> tuple[Wa
 
 
 def try_edit(visit: Visit, decision: Edit, request: Request) -> None:
-    """Raises InvalidDecision when the edited plan cannot run."""
+    """Raises InvalidDecision when the edited plan, or call of an agent, cannot run."""
+    if request.part_of is not None:
+        called(visit, decision, request)
+        return
     made = edited_plan(visit.plan, decision, request, visit.plan.version + 1)
     check_edit(made, visit.deps.rules, visit.run_id, so_far_of_edit(visit, made))
 
@@ -192,6 +200,22 @@ def edit(visit: Visit, record: ApprovalRecord, decision: Edit) -> tuple[Way, str
     store.approvals.handle(visit.lease, request.id, grants=grants, approved_plan=approved_plan, expires=request.expires)
     visit.trace(plan_made(made, visit.run_id, visit.now()))
     return "validate", "the plan was edited"
+
+
+def edit_call(visit: Visit, request: Request, decision: Edit) -> tuple[Way, str]:
+    """A yes to another call of an agent's than it had asked for."""
+    try:
+        grants: tuple[Call, ...] = (called(visit, decision, request),)
+    except InvalidDecision as error:  # it was checked when it was recorded; tools or policy have changed since
+        visit.deps.store.approvals.void(visit.lease, request.id)
+        visit.trace(Note(run_id=visit.run_id, at=visit.now(), step_id=request.step_id, message=f"an edit does not count: {error}"))
+        return "execute", f"{request.step_id} is asked again"
+    visit.deps.store.approvals.handle(visit.lease, request.id, grants=grants, expires=request.expires)
+    return "execute", f"{request.step_id} was edited"
+
+
+def called(visit: Visit, decision: Edit, request: Request) -> Call:
+    return check_call_edit(decision, request, visit.deps.rules, visit.run_id, visit.record.goal.principal, visit.now())
 
 
 def edited_call(visit: Visit, decision: Edit, request: Request, lineage: Lineage) -> Call:

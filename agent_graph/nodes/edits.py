@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from agent_graph.errors import InvalidDecision
-from agent_graph.identity import RunId
-from agent_graph.plan import Plan
+from agent_graph.identity import RunId, StepId, call_digest
+from agent_graph.plan import Plan, references
 from agent_graph.policy.compiler import Rules, SoFar, compile_plan
-from agent_graph.verdicts import Edit, Report, Request
+from agent_graph.policy.schemas import mismatches
+from agent_graph.verdicts import Call, Deny, Edit, Report, Request
 
 
 def edited_plan(plan: Plan, edit: Edit, request: Request, version: int) -> Plan:
@@ -30,6 +31,24 @@ def edited_plan(plan: Plan, edit: Edit, request: Request, version: int) -> Plan:
         }
     )
     return Plan.model_validate(made.document())
+
+
+def check_call_edit(edit: Edit, request: Request, rules: Rules, run_id: str, principal: str | None, now: float) -> Call:
+    """The call of an ``agent`` step as a person wants it. The plan stays as it is. Raises InvalidDecision for one that cannot be made."""
+    spec, args = rules.tools.get(request.tool or ""), dict(edit.args or {})
+    if spec is None:
+        raise InvalidDecision(f"there is no tool {request.tool!r} any more")
+    wrong = mismatches(spec.args_schema, args)
+    if references(args):
+        wrong.append("arguments of such a call are plain values: no object in them may have a key $ref")
+    said = rules.policy.judge(spec, args, step=request.step_id or "", principal=principal, scopes=rules.scopes_of(principal), now=now)
+    if isinstance(said, Deny):
+        wrong.append(said.reason)
+    if wrong:
+        raise InvalidDecision(f"{spec.name} cannot be called so: {'; '.join(wrong)}")
+    step_id = StepId(request.step_id or "")
+    bound = call_digest(RunId(run_id), step_id, spec.name, spec.digest, args, request.mark)
+    return Call(step_id=step_id, tool=spec.name, args=args, risk=spec.risk, digest=bound, reason="edited and approved")
 
 
 def check_edit(made: Plan, rules: Rules, run_id: RunId, so_far: SoFar) -> Report:
