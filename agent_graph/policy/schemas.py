@@ -90,7 +90,7 @@ def _walk(root: Mapping[str, Any], schema: Any, value: Any, at: str, type_of: Ma
         return
     if is_reference(value):
         known = type_of.get(value["$ref"])
-        if known is not None and not _overlap(types(root, schema), types(known, known)):
+        if known is not None and not overlap(types(root, schema), types(known, known)):
             given, wanted = sorted(types(known, known) or ()), sorted(types(root, schema) or ())
             yield f"{at or 'args'}: {value['$ref']} gives {' or '.join(given)}, but {' or '.join(wanted)} is wanted"
         return
@@ -141,7 +141,8 @@ def types(root: Mapping[str, Any], schema: Any) -> frozenset[str] | None:
     return None
 
 
-def _overlap(wanted: frozenset[str] | None, given: frozenset[str] | None) -> bool:
+def overlap(wanted: frozenset[str] | None, given: frozenset[str] | None) -> bool:
+    """Whether a value of the one may be a value of the other, by their JSON types."""
     if wanted is None or given is None or wanted & given:
         return True
     numbers = {"number", "integer"}
