@@ -29,6 +29,7 @@ from agent_graph.nodes.edits import check_call_edit, check_edit, edited_plan
 from agent_graph.nodes.plan import plan_made
 from agent_graph.plan import Blueprint, Goal, Granularity, Mode, Plan
 from agent_graph.planners.blueprint import BlueprintPlanner, StaticPlanner
+from agent_graph.planners.chain import ChainPlanner
 from agent_graph.planners.choose import planner_with
 from agent_graph.policy.approvers import may_not_approve
 from agent_graph.policy.compiler import Rules, SoFar, compile_plan
@@ -428,10 +429,10 @@ class AgentGraph:
         first = None if first is None else lay_out(first, self.deps.blueprints)
         made = first or (
             planner.plan(PlanningContext(goal=wanted, tools=self.tools.specs))
-            if isinstance(planner, BlueprintPlanner | StaticPlanner)
+            if isinstance(planner, BlueprintPlanner | StaticPlanner | ChainPlanner)
             else None
         )
-        if isinstance(made, Plan):
+        if isinstance(made, Plan) and not planner.can_replan:
             self._check(first or made.model_copy(update={"goal": wanted, "version": 1, "parent": None}), new)
         self.store.runs.create(new, wanted, thread_id=new, planner=planner.name, policy=self.policy.name, metadata=metadata, plan=first)
         if first is not None:

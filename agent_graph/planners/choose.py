@@ -57,12 +57,19 @@ def _planner(thing: Any, clients: Clients) -> Planner | None:
 
 
 def as_planner(thing: Any) -> Planner:
-    """A planner, a chat model or ``openai:MODEL``, a ``Plan``, a ``Blueprint`` or the path of one. Raises UsageError or InvalidDocument."""
+    """A planner, a chat model or ``openai:MODEL``, ``chain``, a ``Plan``, a ``Blueprint`` or the path of one.
+
+    Raises UsageError or InvalidDocument.
+    """
     match thing:
         case Plan():
             return StaticPlanner(thing)
         case Blueprint():
             return BlueprintPlanner(thing)
+        case "chain":
+            from agent_graph.planners.chain import ChainPlanner
+
+            return ChainPlanner()
         case str() if names_model(thing):
             from agent_graph.planners.chat_model import planner_of
 
@@ -76,7 +83,7 @@ def as_planner(thing: Any) -> Planner:
         case Planner():
             return thing
         case _:
-            wanted = "an object with plan() and replan(), a chat model, openai:MODEL, a Plan, a Blueprint, or the path of a blueprint file"
+            wanted = "an object with plan() and replan(), a chat model, openai:MODEL, chain, a Plan, a Blueprint, or the path of a blueprint file"
             raise UsageError(f"{thing!r} is not a planner: give {wanted}")
 
 
