@@ -86,10 +86,20 @@ def goal_of(was: Goal, goal: str | Goal | None, constraints: Iterable[str] | Non
 
 
 def difference(before: Goal, after: Goal) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What was changed: as it was, and as it is."""
+    """What was changed: as it was, and as it is. Of what is not for everybody, only that it was."""
     was, is_now = before.model_dump(mode="json"), after.model_dump(mode="json")
     changed = [name for name in CHANGES if was[name] != is_now[name]]
-    return {name: was[name] for name in changed}, {name: is_now[name] for name in changed}
+    pair = {name: was[name] for name in changed}, {name: is_now[name] for name in changed}
+    for each in pair if "params" in changed else ():
+        each["params"] = {
+            name: NOT_SHOWN if name in after.sensitive else value
+            for name, value in each["params"].items()
+            if was["params"].get(name) != is_now["params"].get(name)
+        }
+    return pair
+
+
+NOT_SHOWN = "(not shown: the parameter is sensitive)"
 
 
 def outdated(store: Store, record: RunRecord) -> list[Request]:

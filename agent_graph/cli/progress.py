@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from typing import Protocol, Self
 
 from rich.console import Group, RenderableType
@@ -13,7 +14,21 @@ from agent_graph.checkpoints.place import DEFAULT_PATH
 from agent_graph.cli.checklist import Style, rows, summary
 from agent_graph.cli.output import Out, folded
 from agent_graph.cli.program import command
-from agent_graph.events import Done, Event, IssueFound, Observed, PlanMade, Replanned, RunStarted, StepFinished, StepStarted, Waiting
+from agent_graph.cli.writing import Writing
+from agent_graph.events import (
+    Done,
+    Drafted,
+    Event,
+    IssueFound,
+    Observed,
+    PlanMade,
+    Replanned,
+    RunStarted,
+    StepFinished,
+    StepStarted,
+    Token,
+    Waiting,
+)
 from agent_graph.lookalikes import told
 from agent_graph.trace.amounts import seconds
 from agent_graph.trace.checklist import Checklist
@@ -91,8 +106,8 @@ class Lines:
                 pass  # that the next step is the next one goes without saying
             case IssueFound():
                 self._line(event, event.severity, event.step_id or "", details(event).removeprefix(event.severity).lstrip())
-            case Done():
-                pass  # what follows says it at length
+            case Done() | Token() | Drafted():
+                pass  # what follows says it at length, and whole
             case Waiting():
                 self._line(event, "waits", str(event.request.get("step_id") or ""), details(event))
             case _:
@@ -132,6 +147,7 @@ class OnTerminal:
         self._goal = ""
         self._began = time.time()
         self._over = False
+        self._writing = Writing()
         self._live = Live(get_renderable=self._picture, console=out.console, refresh_per_second=8, vertical_overflow="crop")
 
     def __enter__(self) -> Self:
@@ -143,8 +159,13 @@ class OnTerminal:
         self._live.stop()
 
     def see(self, event: Event) -> None:
+        self._writing.see(event)
         self._checklist.see(event)
         match event:
+            case Token() if event.step_id in self._checklist.items:
+                item = self._checklist.items[event.step_id]
+                if item.standing == "running":
+                    item.note = self._writing.note_of(event.step_id)
             case RunStarted():
                 self._goal = event.goal
             case Replanned():
@@ -170,12 +191,33 @@ class OnTerminal:
             now=None if self._over else time.time(),
         )
         head = Text(clipped(told(self._goal), width), style="bold", no_wrap=True)
-        return Group(head, *rows(self._checklist, style), Text(clipped(self._foot(), width), style="dim", no_wrap=True))
+        foot = Text(clipped(self._foot(), width), style="dim", no_wrap=True)
+        return Group(head, *rows(self._checklist, style), *self._drafted(style), foot, *self._answer(width))
+
+    def _drafted(self, style: Style) -> Iterator[Text]:
+        """The steps of a plan that is not there yet, behind those that are."""
+        drafted = self._writing.drafted
+        if drafted and not self._over:
+            room = max(2, style.most - len(self._checklist.items))
+            yield from rows(Checklist({item.id: item for item in drafted[-room:]}), style)
+
+    def _answer(self, width: int) -> Iterator[Text]:
+        """The end of the answer, as it is written."""
+        most = max(2, self._out.console.height // 3)
+        if not self._over and (lines := [part for line in self._writing.last_lines(most) for part in folded(f"  {line}", width)]):
+            yield Text()
+            yield from (Text(line, no_wrap=True) for line in lines[-most:])
 
     def _foot(self) -> str:
-        if not self._checklist.items:
-            return "  planning …" if not self._over else ""
+        if not self._checklist.items or self._writing.planned:
+            return self._planning() if not self._over else ""
         said = summary(self._checklist)
         if self.stopping and not self._over:
             return f"  stopping: waits for the call in flight (Ctrl-C again stops at once); {said}"
         return f"  {said}, {seconds(time.time() - self._began)}"
+
+    def _planning(self) -> str:
+        drafted, planned = len(self._writing.drafted), self._writing.planned
+        if drafted:
+            return f"  planning … {drafted} step{'s' if drafted != 1 else ''} so far"
+        return f"  planning … {planned:,} characters so far" if planned else "  planning …"

@@ -11,15 +11,18 @@ from typing import Any
 from agent_graph.events import (
     Decided,
     Done,
+    Drafted,
     Event,
     IssueFound,
     Note,
     Observed,
     PlanMade,
     Replanned,
+    Revised,
     RunStarted,
     StepFinished,
     StepStarted,
+    Token,
     Waiting,
 )
 from agent_graph.identity import digest, sha256
@@ -63,6 +66,16 @@ def details(event: Event) -> str:
             by = visible(event.decision.get("by") or "somebody unnamed")
             reason = event.decision.get("reason") or event.decision.get("text") or event.decision.get("outcome")
             return f"{event.decision.get('type')} by {by}" + (f": {visible(reason)}" if reason else "")
+        case Revised():
+            changed = ", ".join(
+                f"{name}: {clipped(_scalar(event.before.get(name)), MOST_FLAT)} → {clipped(_scalar(value), 4 * MOST_FLAT)}"
+                for name, value in event.after.items()
+            )
+            return f"by {visible(event.by or 'somebody unnamed')}: {told(changed)}"
+        case Token():
+            return f"{event.role}: {clipped(event.text, 2 * MOST_FLAT)}"
+        case Drafted():
+            return f"{event.number}. {told(str(event.step.get('id')))}  {told(str(event.step.get('tool') or event.step.get('kind')), name=True)}"
         case Note():
             return told(event.message)
         case Done():

@@ -119,6 +119,16 @@ def test_the_trace_says_who_changed_what(world: World, tmp_path: Path) -> None:
         assert kinds.index(Revised) < kinds.index(Replanned)
 
 
+def test_a_sensitive_parameter_is_not_written_into_the_trace(world: World, tmp_path: Path) -> None:
+    planner = ScriptedPlanner(FIRST, plan(look("other", "bob")))
+    with agent(world, tmp_path, planner) as graph:
+        paused = graph.run(Goal(text="tell ann", params={"iban": "DE00", "n": 1, "m": 2}, sensitive=("iban",)))
+        graph.revise(paused.id, params={"iban": "DE11", "n": 3})
+        (revised,) = [event for event in graph.trace(paused.id) if isinstance(event, Revised)]
+        hidden = "(not shown: the parameter is sensitive)"
+        assert (revised.before, revised.after) == ({"params": {"iban": hidden, "n": 1}}, {"params": {"iban": hidden, "n": 3}})
+
+
 def test_the_request_that_waited_is_withdrawn(world: World, tmp_path: Path) -> None:
     planner = ScriptedPlanner(FIRST, plan(Step(id="which", ask="whom?")))
     with agent(world, tmp_path, planner) as graph:

@@ -118,7 +118,8 @@ def test_they_come_out_of_a_larger_graph(agent: AgentGraph) -> None:
     outer.add_edge("inner", END)
     config: Any = {"configurable": {"thread_id": "t"}}
     graph = outer.compile(checkpointer=agent.store.checkpointer())
-    check([read_event(each) for _, each in graph.stream({"goal": "look"}, config, stream_mode="custom", subgraphs=True)])
+    seen: list[Any] = list(graph.stream({"goal": "look"}, config, stream_mode="custom", subgraphs=True))
+    check([read_event(document) for _, document in seen])
 
 
 def test_the_answer_is_a_message_that_grows_for_who_streams_messages(agent: AgentGraph) -> None:
