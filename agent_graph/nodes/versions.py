@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from agent_graph.events import Replanned
 from agent_graph.nodes.plan import outline
 from agent_graph.nodes.reflection import why
 from agent_graph.nodes.remarks import remarks
 from agent_graph.nodes.visit import Visit
-from agent_graph.plan import Plan
+from agent_graph.plan import Plan, Step
 from agent_graph.policy.lineage import lineage_of
 from agent_graph.policy.nesting import lay_out
 from agent_graph.verdicts import Source
@@ -17,11 +19,10 @@ def keep(visit: Visit, came: Plan, read: tuple[Source, ...], by: str) -> Plan:
     """Version n + 1: finished steps that the planner left out are carried over; changed ones are found by ``validate``."""
     store, frozen = visit.deps.store, visit.results.frozen()
     came = lay_out(came.model_copy(update={"goal": visit.record.goal}), visit.deps.blueprints)
-    missing = tuple(step for step_id, step in frozen.items() if step_id not in came.by_id)
     made = came.model_copy(
         update={
             "goal": visit.record.goal,
-            "steps": (*missing, *came.steps),
+            "steps": carried_over(visit.plan, frozen, came),
             "version": visit.plan.version + 1,
             "parent": visit.plan.version,
             "created_by": by,
@@ -48,3 +49,16 @@ def keep(visit: Visit, came: Plan, read: tuple[Source, ...], by: str) -> Plan:
         )
     )
     return made
+
+
+def carried_over(plan: Plan, frozen: Mapping[str, Step], came: Plan) -> tuple[Step, ...]:
+    """What came, after the steps that have ended and are missing in it, and before those that are to stand in for one of these."""
+    missing = [step for step_id, step in frozen.items() if step_id not in came.by_id]
+    there, stand_ins, left = {*came.by_id, *(step.id for step in missing)}, list[Step](), list(missing)
+    while left:
+        other = plan.by_id.get(left.pop().fallback or "")
+        if other is not None and other.id not in there:
+            there.add(other.id)
+            stand_ins.append(other)
+            left.append(other)
+    return (*missing, *came.steps, *stand_ins)
