@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +15,20 @@ from langchain_openai import ChatOpenAI
 from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
+from agent_graph.checkpoints.leases import new_owner
+from agent_graph.checkpoints.store import SqliteStore
+from agent_graph.events import Note
+from agent_graph.execution.budget import Budget
+from agent_graph.execution.meter import Meter
+from agent_graph.identity import RunId, new_id
+from agent_graph.plan import Goal
+from agent_graph.policy.limits import Limits
+from agent_graph.policy.spending import Spent
+from agent_graph.ports import SystemClock
+from agent_graph.records import Usage, UsageEntry
+
 Scripted = Response | Callable[[], Response]
+USED: dict[str, Any] = {"prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 120}
 
 
 def plan_reply(*steps: dict[str, Any], **more: Any) -> dict[str, Any]:
@@ -57,24 +72,25 @@ def completion(
     finish_reason: str | None = "stop",
     refusal: str | None = None,
     tool_calls: list[dict[str, Any]] | None = None,
+    usage: dict[str, Any] | None = USED,
 ) -> Response:
-    """What the server sends back; anything but a text is sent as JSON."""
+    """What the server sends back; anything but a text is sent as JSON. ``usage``: None for a server that does not say."""
     text = content if isinstance(content, str | None) else json.dumps(content)
     message: dict[str, Any] = {"role": "assistant", "content": text, "refusal": refusal}
     if tool_calls is not None:
         message["tool_calls"] = tool_calls
-    body = {
+    body: dict[str, Any] = {
         "id": "chatcmpl-1",
         "object": "chat.completion",
         "created": 1,
         "model": "gpt-test",
         "choices": [{"index": 0, "message": message, "finish_reason": finish_reason, "logprobs": None}],
-        "usage": {"prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 120},
+        **({"usage": usage} if usage is not None else {}),
     }
     return Response(json.dumps(body), content_type="application/json")
 
 
-def as_stream(whole: Response, *, pieces: int = 3, usage: bool = True) -> Response:
+def as_stream(whole: Response, *, pieces: int = 3) -> Response:
     """A completion as the server sends it to who asked for a stream: in pieces, the reason why it ended, what it used."""
     body = json.loads(whole.get_data())
     (choice,) = body["choices"]
@@ -93,7 +109,7 @@ def as_stream(whole: Response, *, pieces: int = 3, usage: bool = True) -> Respon
     chunks = [{**base, "choices": [{"index": 0, "delta": delta, "finish_reason": None}]} for delta in deltas]
     if choice["finish_reason"] is not None:
         chunks.append({**base, "choices": [{"index": 0, "delta": {}, "finish_reason": choice["finish_reason"]}]})
-    if usage:
+    if "usage" in body:
         chunks.append({**base, "choices": [], "usage": body["usage"]})
     return events(*chunks)
 
@@ -123,6 +139,7 @@ class ModelServer:
     script: list[Scripted] = field(default_factory=list)
     bodies: list[dict[str, Any]] = field(default_factory=list)
     arrived: list[float] = field(default_factory=list)
+    headers: list[dict[str, str]] = field(default_factory=list)
 
     def says(self, *replies: Any) -> None:
         """Texts and documents are whole replies; a response, or a function that makes one, is sent as it is."""
@@ -131,9 +148,11 @@ class ModelServer:
     def answer(self, request: Request) -> Response:
         self.bodies.append(json.loads(request.get_data()))
         self.arrived.append(time.monotonic())
-        if not self.script:
+        self.headers.append(dict(request.headers))
+        try:
+            said = self.script.pop(0)
+        except IndexError:
             return failure(418)
-        said = self.script.pop(0)
         response = said if isinstance(said, Response) else said()
         streams = self.bodies[-1].get("stream") and response.status_code == 200 and response.mimetype == "application/json"
         return as_stream(response) if streams else response
@@ -150,6 +169,13 @@ class ModelServer:
         return found
 
 
+@pytest.fixture(scope="session")
+def make_httpserver() -> Iterator[HTTPServer]:
+    """As the plugin's, but it answers requests side by side."""
+    with HTTPServer(threaded=True) as made:
+        yield made
+
+
 @pytest.fixture
 def server(httpserver: HTTPServer) -> ModelServer:
     made = ModelServer(httpserver.url_for("/v1"))
@@ -160,3 +186,28 @@ def server(httpserver: HTTPServer) -> ModelServer:
 def chat_openai(server: ModelServer, **more: Any) -> Any:
     given: dict[str, Any] = {"model": "gpt-test", "base_url": server.url, "api_key": "test", "timeout": 10, "max_retries": 2, **more}
     return ChatOpenAI(**given)
+
+
+class RealMeter(Meter):
+    """The meter of a run of its own, which a test may look into."""
+
+    def entries(self) -> list[UsageEntry]:
+        return self._store.usage.entries(self._lease.run_id)
+
+    def roles(self) -> dict[str, Usage]:
+        return self._store.usage.of(self._lease.run_id)
+
+    def notes(self) -> list[str]:
+        return [event.message for event in self._store.events.of(self._lease.run_id) if isinstance(event, Note)]
+
+
+@contextmanager
+def metered(path: Path, limits: Limits | None = None, *, plan_version: int = 3) -> Iterator[RealMeter]:
+    limits, clock, run_id = limits or Limits(), SystemClock(), RunId(new_id())
+    store = SqliteStore(path)
+    store.runs.create(run_id, Goal(text="go"), thread_id=run_id, planner="test", policy="test")
+    lease = store.leases.acquire(run_id, new_owner())
+    try:
+        yield RealMeter(store, lease, limits, plan_version, budget=Budget(limits, Spent(), clock), clock=clock)
+    finally:
+        store.close()

@@ -1,0 +1,323 @@
+"""Models by role, over real HTTP: what each is sent, whom it is credited to, who is asked when one cannot be, and what bounds it."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from langchain_core.messages import HumanMessage
+from pytest_httpserver import HTTPServer
+from werkzeug import Response
+
+from agent_graph import AgentGraph, Limits, Price, UsageError, tool
+from agent_graph.errors import ModelError
+from agent_graph.events import Note
+from agent_graph.identity import RunId
+from agent_graph.models.client import Asking, RoleClient
+from agent_graph.models.clients import Clients
+from agent_graph.models.roles import Models
+from agent_graph.plan import Step
+from agent_graph.records import Usage
+
+from .conftest import ModelServer, chat_openai, completion, failure, metered, plan_reply, tool_step
+
+HELLO = [HumanMessage("hello")]
+
+
+@tool(risk="read_only")
+def find(text: str) -> dict[str, str]:
+    """Finds a note."""
+    if text.startswith("broken"):
+        raise OSError("the index is down")
+    return {"note": text}
+
+
+LOOK = plan_reply(tool_step("look", "find", {"text": "cpu"}))
+FAILS = plan_reply(tool_step("fails", "find", {"text": "broken"}))
+FAILS_TOO = plan_reply(tool_step("fails_too", "find", {"text": "broken as well"}))
+
+
+@pytest.fixture(autouse=True)
+def _environment(server: ModelServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "test")
+    monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+
+
+@pytest.fixture
+def other(httpserver: HTTPServer) -> ModelServer:
+    """A second server, at another address."""
+    made = ModelServer(httpserver.url_for("/other/v1"))
+    httpserver.expect_request("/other/v1/chat/completions", method="POST").respond_with_handler(made.answer)
+    return made
+
+
+def client(role: Any = "executor", **given: Any) -> RoleClient:
+    return Clients(Models.of({role: {"model": "openai:gpt-test", **given}})).of(role)
+
+
+# ── what reaches the wire ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_what_a_role_is_set_to_is_in_its_requests(server: ModelServer) -> None:
+    server.says("hi")
+    client(temperature=0.25, reasoning_effort="low", max_reply_tokens=77).text(HELLO)
+    (body,) = server.bodies
+    assert body["model"] == "gpt-test"
+    assert (body["temperature"], body["reasoning_effort"], body["max_completion_tokens"]) == (0.25, "low", 77)
+
+
+def test_what_is_not_set_is_left_to_the_server(server: ModelServer) -> None:
+    server.says("hi")
+    client().text(HELLO)
+    assert server.bodies[0].keys() == {"model", "messages", "stream"}
+
+
+def test_a_role_may_have_an_address_and_a_key_of_its_own(server: ModelServer, other: ModelServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTHER_KEY", "for the other one")
+    other.says("hi")
+    assert client(base_url=other.url, key_from="OTHER_KEY").text(HELLO) == "hi"
+    assert (len(server.bodies), len(other.bodies)) == (0, 1)
+    assert other.headers[0]["Authorization"] == "Bearer for the other one"
+
+
+def test_a_key_that_is_not_set_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OTHER_KEY", raising=False)
+    with pytest.raises(UsageError, match="role executor: its key_from names the environment variable OTHER_KEY, which is not set"):
+        client(key_from="OTHER_KEY")
+
+
+def test_a_try_ends_at_the_role_s_timeout_and_is_repeated_as_often_as_it_says(server: ModelServer) -> None:
+    def slow() -> Response:
+        time.sleep(0.5)
+        return completion("hi")
+
+    server.says(slow, slow, slow)
+    with pytest.raises(ModelError, match=r"could not be asked: .*Timeout"):
+        client(timeout_s=0.1, max_retries=1).text(HELLO)
+    assert len(server.bodies) == 2
+
+
+def test_a_model_object_takes_the_length_of_its_reply_from_the_role(server: ModelServer) -> None:
+    server.says("hi")
+    Clients(Models.of({"judge": {"model": chat_openai(server), "max_reply_tokens": 50}})).of("judge").text(HELLO)
+    assert server.bodies[0]["max_completion_tokens"] == 50
+
+
+def test_the_method_follows_what_the_model_supports_and_may_be_set(server: ModelServer) -> None:
+    def method(model: str, **given: Any) -> str:
+        return Clients(Models.of({"judge": {"model": model, **given}})).of("judge").method
+
+    assert method("openai:gpt-4o") == "json_schema"
+    assert method("openai:a-model-of-somebody") == "json_schema"
+    assert method("openai:gpt-4") == "function_calling", "it calls tools, and has no structured output"
+    assert method("openai:gpt-3.5-turbo") == "plain"
+    assert method("openai:gpt-4o", method="function_calling") == "function_calling"
+
+
+# ── who is asked, and whom it is credited to ──────────────────────────────────────────────────────────────────────────
+
+
+def test_each_role_asks_its_own_model_and_has_its_own_account(server: ModelServer, store_path: Path) -> None:
+    server.says(FAILS, LOOK)
+    models = {"planner": "openai:big", "replanner": {"model": "openai:small", "temperature": 0}}
+    with AgentGraph([find], models=models, store=store_path) as agent:
+        run = agent.run("look")
+    assert run.status == "succeeded"
+    assert [body["model"] for body in server.bodies] == ["big", "small"]
+    assert [(entry["role"], entry["model"], entry["plan_version"]) for entry in run.usage_entries] == [
+        ("planner", "openai:big", 1),
+        ("replanner", "openai:small", 2),
+    ]
+    assert set(run.usage) == {"planner", "replanner"}
+
+
+def test_without_a_replanner_the_planner_revises_on_its_own_account(server: ModelServer, store_path: Path) -> None:
+    server.says(FAILS, LOOK)
+    with AgentGraph([find], models={"planner": "openai:big"}, store=store_path) as agent:
+        run = agent.run("look")
+    assert [(entry["role"], entry["plan_version"], entry["requests"]) for entry in run.usage_entries] == [
+        ("planner", 1, 1),
+        ("planner", 2, 1),
+    ]
+
+
+def test_a_replanner_revises_what_a_planner_of_the_old_form_made(server: ModelServer, store_path: Path) -> None:
+    server.says(FAILS, LOOK)
+    with AgentGraph([find], planner="openai:big", models={"replanner": "openai:small"}, store=store_path) as agent:
+        assert agent.run("look").status == "succeeded"
+    assert [body["model"] for body in server.bodies] == ["big", "small"]
+
+
+def test_a_step_may_name_its_model_and_its_specialist() -> None:
+    models = {
+        "executor": {"model": "openai:cheap", "max_asks": 2},
+        "specialists": {"writer": {"model": "openai:fluent", "description": "writes", "max_requests": 3}},
+    }
+    clients = Clients(Models.of(models))
+
+    def asked(**more: Any) -> RoleClient:
+        return clients.of_step(Step.model_validate({"id": "a", "model": "write", **more}))
+
+    assert asked().name == "openai:cheap"
+    assert asked() is clients.of("executor")
+    assert (asked(use_model="openai:dear").name, asked(use_model="openai:dear").max_asks) == ("openai:dear", 2)
+    writer = asked(executor="writer")
+    assert (writer.name, writer.role, writer.bounds.max_requests) == ("openai:fluent as writer", "executor", 3)
+    assert asked(executor="writer", use_model="openai:dear").name == "openai:dear as writer"
+    with pytest.raises(UsageError, match="specialist 'poet', whom there is not; there is writer"):
+        asked(executor="poet")
+
+
+def test_a_role_without_a_model_says_what_to_give() -> None:
+    clients = Clients(Models())
+    with pytest.raises(UsageError, match=r"role judge has no model: give .*AGENT_GRAPH_JUDGE_MODEL"):
+        clients.of("judge")
+    with pytest.raises(UsageError, match="step 'a' needs an executor's model"):
+        clients.of_step(Step(id="a", model="write"))
+
+
+# ── a fallback ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_fallback_is_asked_after_the_retries_and_the_trace_says_so(server: ModelServer, other: ModelServer, store_path: Path) -> None:
+    server.says(*[failure(503, **{"Retry-After": "0.02"}) for _ in range(9)])
+    other.says(LOOK)
+    planner = {"model": "openai:first", "max_retries": 1, "fallback": {"model": "openai:second", "base_url": other.url}}
+    with AgentGraph([find], models={"planner": planner}, store=store_path) as agent:
+        run = agent.run("look")
+        notes = [event.message for event in agent.trace(run.id) if isinstance(event, Note)]
+    assert run.status == "succeeded"
+    assert (len(server.bodies), len(other.bodies)) == (2, 1)
+    assert [note for note in notes if "openai:first could not be asked" in note and "openai:second is asked instead" in note]
+    assert [(entry["model"], entry["requests"], entry["input_tokens"]) for entry in run.usage_entries] == [
+        ("openai:first", 1, 0),
+        ("openai:second", 1, 100),
+    ]
+
+
+def test_a_fallback_without_structured_output_is_given_the_schema_in_words(
+    server: ModelServer, other: ModelServer, store_path: Path
+) -> None:
+    server.says(failure(401))
+    other.says(f"Here you are: {json.dumps(LOOK)}")
+    planner = {"model": "openai:first", "fallback": {"model": "openai:second", "base_url": other.url, "method": "plain"}}
+    with AgentGraph([find], models={"planner": planner}, store=store_path) as agent:
+        assert agent.run("look").status == "succeeded"
+    assert "response_format" not in other.bodies[0]
+    assert '"enum": ["find"]' in other.messages(0)[-1][1]
+
+
+def test_a_model_that_could_not_be_asked_rests_while_there_is_a_fallback(server: ModelServer, other: ModelServer) -> None:
+    server.says(failure(401), failure(401))
+    other.says("one", "two")
+    asked = client(fallback={"model": "openai:second", "base_url": other.url})
+    assert (asked.text(HELLO), asked.text(HELLO)) == ("one", "two")
+    assert len(server.bodies) == 1
+
+
+def test_when_neither_can_be_asked_both_are_named(server: ModelServer, other: ModelServer) -> None:
+    server.says(failure(401))
+    other.says(failure(404))
+    with pytest.raises(ModelError, match=r"(?s)openai:gpt-test could not be asked.*401.*Nor its fallback: openai:second.*404"):
+        client(fallback={"model": "openai:second", "base_url": other.url}).text(HELLO)
+
+
+# ── an executor that reasons ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ({"model": "openai:gpt-5-mini"}, True),
+        ({"model": "openai:gpt-5-mini", "reasoning_effort": "low"}, False),
+        ({"model": "openai:gpt-5-mini", "reasoning_effort": "high"}, True),
+        ({"model": "openai:o9-unheard-of"}, True),
+        ({"model": "openai:gpt-4o"}, False),
+        ({"model": "openai:gpt-test"}, False),
+    ],
+)
+def test_an_executor_that_reasons_is_remarked_on_once_with_the_reason(
+    spec: dict[str, Any], said: bool, server: ModelServer, store_path: Path
+) -> None:
+    server.says("one", "two")
+    executor = Clients(Models.of({"executor": spec})).of("executor")
+    with metered(store_path) as meter:
+        executor.text(HELLO, Asking(meter=meter))
+        executor.text(HELLO, Asking(meter=meter))
+        found = [note for note in meter.notes() if "reasons before it writes" in note]
+    assert len(found) == (1 if said else 0)
+
+
+def test_a_planner_may_reason(server: ModelServer, store_path: Path) -> None:
+    server.says("one")
+    planner = Clients(Models.of({"planner": "openai:gpt-5"})).of("planner")
+    with metered(store_path) as meter:
+        planner.text(HELLO, Asking(meter=meter))
+        assert meter.notes() == []
+
+
+# ── what is counted ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_cached_and_reasoning_tokens_are_counted_and_priced(server: ModelServer, store_path: Path) -> None:
+    usage = {
+        "prompt_tokens": 1000,
+        "completion_tokens": 200,
+        "total_tokens": 1200,
+        "prompt_tokens_details": {"cached_tokens": 400},
+        "completion_tokens_details": {"reasoning_tokens": 150},
+    }
+    server.says(completion("hi", usage=usage), completion("hi", usage=usage))
+    limits = Limits(prices={"openai:gpt-test": Price(input=10, cached=1, output=100)})
+    with metered(store_path, limits) as meter:
+        client().text(HELLO, Asking(meter=meter, step_id="draft"))
+        client().text(HELLO, Asking(meter=meter, step_id="draft", tell=lambda _: None))
+        (entry,) = meter.entries()
+    assert (entry.role, entry.model, entry.step_id, entry.plan_version) == ("executor", "openai:gpt-test", "draft", 3)
+    used = entry.used
+    assert (used.requests, used.input_tokens, used.cached_tokens, used.output_tokens, used.reasoning_tokens) == (2, 2000, 800, 400, 300)
+    assert used.money == pytest.approx(2 * (600 * 10 + 400 * 1 + 200 * 100) / 1e6)
+    assert used.seconds > 0
+
+
+def test_prices_that_providers_publish_are_used_where_the_limits_have_none(server: ModelServer, store_path: Path) -> None:
+    server.says("one", "two")
+    clients = Clients(Models.of({"executor": "openai:gpt-4o", "judge": "openai:gpt-test"}))
+    with metered(store_path) as meter:
+        clients.of("executor").text(HELLO, Asking(meter=meter))
+        clients.of("judge").text(HELLO, Asking(meter=meter))
+        found = meter.roles()
+    assert found["executor"].money == pytest.approx(100 * 2.5e-6 + 20 * 10e-6)
+    assert found["judge"].money == 0.0
+    assert (found["executor"].unpriced, found["judge"].unpriced) == (0, 1)
+
+
+def test_what_a_server_does_not_say_is_guessed_and_said_so(server: ModelServer, store_path: Path) -> None:
+    server.says(completion("x" * 400, usage=None))
+    with metered(store_path) as meter:
+        client().text([HumanMessage("y" * 4000)], Asking(meter=meter))
+        used = meter.roles()["executor"]
+        assert [note for note in meter.notes() if "does not say how many tokens" in note]
+    assert 1000 <= used.input_tokens < 1010
+    assert 100 <= used.output_tokens < 110
+    assert used.unpriced == 1
+
+
+def test_entries_add_up_to_the_roles_and_the_roles_to_the_run(server: ModelServer, store_path: Path) -> None:
+    server.says(FAILS, FAILS_TOO, LOOK)
+    limits = Limits(prices={"openai:*": Price(input=3, output=15)})
+    models = {"planner": "openai:big", "replanner": "openai:small"}
+    with AgentGraph([find], models=models, limits=limits, store=store_path) as agent:
+        run = agent.run("look")
+        spent = agent.deps.store.usage.of(RunId(run.id))
+    assert run.status == "succeeded"
+    for role, used in run.usage.items():
+        assert isinstance(used, dict)
+        for name in Usage.__dataclass_fields__:
+            mine = [entry[name] for entry in run.usage_entries if entry["role"] == role]
+            assert sum(mine) == pytest.approx(used[name])  # type: ignore[arg-type]
+    assert sum(each.requests for each in spent.values()) == len(server.bodies) == 3
+    assert sum(each.money for each in spent.values()) == pytest.approx(3 * (100 * 3 + 20 * 15) / 1e6)
