@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
-from agent_graph.plan import Criterion, Judge, Plan, Step
+from agent_graph.plan import Criterion, Judge, Plan
 from agent_graph.planners.measure import BYTES, Measure
 from agent_graph.planners.plan_schema import write_step
 from agent_graph.planners.reply import write_references
@@ -42,9 +43,9 @@ def _revision(context: ReplanningContext, measure: Measure) -> str:
     if context.extending:
         return sections(
             "extend",
-            plan=_plan(context.plan),
-            results=_results(context, measure),
+            done=_done(context, measure),
             most=measure.said(MAX_OUTPUT_BYTES),
+            rest=_rest(context.plan),
             reason=context.reason or "the steps so far have ended",
         )
     frozen = [step.id for step in context.plan.steps if is_frozen(context.results.get(step.id))]
@@ -74,26 +75,53 @@ def is_frozen(result: StepResult | None) -> bool:
 
 def _plan(plan: Plan) -> str:
     """The plan as the model is to write one."""
+    return as_json({"steps": [write_step(step) for step in plan.steps], **_about(plan)})
+
+
+def _rest(plan: Plan) -> str:
+    return as_json(about) if (about := _about(plan)) else ""
+
+
+def _about(plan: Plan) -> dict[str, Any]:
+    """What a plan says beside its steps."""
     document = write_references(plan.document())
-    rest = {name: document[name] for name in ("assumptions", "success_criteria", "stop_when", "answer") if name in document}
-    return as_json({"steps": [write_step(step) for step in plan.steps], **rest})
+    return {name: document[name] for name in ("assumptions", "success_criteria", "stop_when", "answer") if name in document}
+
+
+def _done(context: ReplanningContext, measure: Measure) -> str:
+    """Each step with what came of it, in the plan's order: the next request begins with the same bytes, and only adds."""
+    outputs = _outputs(context, measure)
+    lines = []
+    for step in context.plan.steps:
+        result = context.results.get(step.id)
+        came = ["not run"] if result is None else [result.status, *_said(result, measure), *outputs[step.id]]
+        lines.append(f"- {as_json(write_step(step))} → {'; '.join(came)}")
+    return "\n".join(lines) or "Nothing yet."
 
 
 def _results(context: ReplanningContext, measure: Measure) -> str:
-    """Each result in the order in which it ended; when there is too much, the outputs of the oldest are left out."""
-    newest = sorted(context.results.values(), key=lambda result: result.finished or 0.0, reverse=True)
-    left, lines = MAX_OUTPUTS_BYTES, []
-    for result in newest:
-        parts = [f"- {result.step_id} (version {result.plan_version}): {result.status}", *_said(result, measure)]
-        after = _after(context.plan.by_id.get(result.step_id))
-        if after:
-            parts.insert(1, f"after {after}")
+    """Each result in the order in which it ended."""
+    outputs = _outputs(context, measure)
+    lines = []
+    for result in sorted(context.results.values(), key=lambda result: result.finished or 0.0):
+        step = context.plan.by_id.get(result.step_id)
+        after = [f"after {', '.join(sorted(step.needs))}"] if step is not None and step.needs else []
+        head = f"- {result.step_id} (version {result.plan_version}): {result.status}"
+        lines.append("; ".join([head, *after, *_said(result, measure), *outputs[result.step_id]]))
+    return "\n".join(lines) or "Nothing has ended yet."
+
+
+def _outputs(context: ReplanningContext, measure: Measure) -> dict[str, list[str]]:
+    """By step, its output as it is shown; when there is too much, those of the oldest are left out."""
+    left, shown = MAX_OUTPUTS_BYTES, {}
+    for result in sorted(context.results.values(), key=lambda result: result.finished or 0.0, reverse=True):
+        shown[result.step_id] = list[str]()
         if result.output is not None:
             output = measure.cut(as_json(result.output), min(MAX_OUTPUT_BYTES, left))
             left -= len(output.encode())
-            parts.append(data(f"output of {result.step_id}", output) if left > 0 else "output left out, since there is too much of it")
-        lines.append("; ".join(parts))
-    return "\n".join(reversed(lines)) or "Nothing has ended yet."
+            said = data(f"output of {result.step_id}", output) if left > 0 else "output left out, since there is too much of it"
+            shown[result.step_id].append(said)
+    return shown
 
 
 def _said(result: StepResult, measure: Measure) -> Iterator[str]:
@@ -105,11 +133,6 @@ def _said(result: StepResult, measure: Measure) -> Iterator[str]:
     unmet = [f"{each.criterion} ({each.why or f'saw {as_json(dict(each.values))}'})" for each in result.evidence if each.holds is not True]
     if unmet:
         yield data(f"criteria of {result.step_id} that do not hold", measure.cut("; ".join(unmet), MAX_OUTPUT_BYTES))
-
-
-def _after(step: Step | None) -> str:
-    """The steps that it came after, where its arguments do not say so."""
-    return ", ".join(sorted(step.needs)) if step is not None else ""
 
 
 def _attempts(context: ReplanningContext, measure: Measure) -> str:

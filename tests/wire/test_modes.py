@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -128,6 +129,13 @@ def test_each_request_shows_what_came_and_begins_with_the_same_bytes(server: Mod
     assert '<data of="output of look">{"notes":["cpu is high"],"count":1}</data>' in second[1][1]
     assert "Nothing went wrong: the 1 steps of version 1 have ended" in second[1][1]
     assert "Why a new version" not in second[1][1]
+
+
+def test_each_request_only_adds_to_the_one_before(server: ModelServer, iterative: AgentGraph) -> None:
+    server.says(*[next_step(tool_step(f"s{number}", "find", {"text": f"{number}"})) for number in range(4)], next_step(last=True))
+    iterative.run("look at four things")
+    told = [server.messages(index)[1][1].partition("\n\n# What is wanted now")[0] for index in range(1, 5)]
+    assert [later.startswith(earlier) for earlier, later in itertools.pairwise(told)] == [True, True, True]
 
 
 def test_only_the_new_step_is_gated(server: ModelServer, iterative: AgentGraph) -> None:
