@@ -47,6 +47,12 @@ class Asked:
         return "\n".join(_text(message) for message in self.messages)
 
     @property
+    def form(self) -> dict[str, Any]:
+        """The JSON Schema that the reply is held to; empty where it is held to none."""
+        found: dict[str, Any] = (self.body.get("response_format") or {}).get("json_schema", {}).get("schema", {})
+        return found
+
+    @property
     def tools(self) -> list[str]:
         """Names of the tools that are offered."""
         return [tool["function"]["name"] for tool in self.body.get("tools", ())]

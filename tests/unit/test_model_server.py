@@ -122,6 +122,20 @@ def test_input_is_counted_in_the_bytes_that_came(raw: bytes, server: ModelServer
     assert server.sent == server.new == len(server.asked[0].input)
 
 
+def test_the_form_that_a_reply_is_held_to_is_found(server: ModelServer) -> None:
+    server.says({"n": 1}, "free")
+    schema = {
+        "title": "answer",
+        "type": "object",
+        "properties": {"n": {"type": "integer"}},
+        "required": ["n"],
+        "additionalProperties": False,
+    }
+    model(server).with_structured_output(schema, method="json_schema").invoke("a")
+    model(server).invoke("b")
+    assert [list(each.form.get("properties", {})) for each in server.asked] == [["n"], []]
+
+
 def test_the_form_of_a_reply_is_input_too(server: ModelServer) -> None:
     server.says("a")
     post(server, b'{"messages":[],"response_format":{"type":"json_object"}}')
