@@ -5,7 +5,6 @@ A judge's word is on record before it is used, so that it is asked once about th
 
 from __future__ import annotations
 
-import concurrent.futures
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,9 +17,9 @@ from agent_graph.execution.criteria import unmet
 from agent_graph.execution.evidence import cut, shown
 from agent_graph.execution.judge import Case, judge
 from agent_graph.execution.outcome import Outcome, Waits, words
+from agent_graph.execution.thinking import think
 from agent_graph.identity import Digest, digest, new_id
 from agent_graph.plan import Judge, Step
-from agent_graph.threads import start
 from agent_graph.verdicts import Approve, Evidence, Failure, Judgement, Reject, Request, Source, StepResult
 
 MAX_SHOWN = 8_000
@@ -133,7 +132,7 @@ class StepVerifying:
 
     def __init__(self, run: RunContext, pause: Callable[[float], None]) -> None:
         self.run = run
-        self.verifying = Verifying(run, patiently(pause))
+        self.verifying = Verifying(run, lambda ask: think(ask, pause, run.clock, None))
 
     def pending(self, step: Step) -> bool:
         return self.run.results.status(step.id) == "needs_clarification"
@@ -184,16 +183,3 @@ def filled_in(before: Iterable[Evidence], found: Iterable[Evidence]) -> tuple[Ev
     """The evidence, with what was ``found`` in the places of what was open."""
     said = {each.criterion: each for each in found}
     return tuple([said.get(each.criterion, each) if each.holds is None else each for each in before])
-
-
-def patiently(pause: Callable[[float], None]) -> Wait:
-    """A judge may think for minutes: neither a stop nor a cancel waits for it, since thinking changes nothing."""
-
-    def wait(ask: Callable[[], Any]) -> Any:
-        asked = start(ask)
-        while not asked.done():
-            pause(0)
-            concurrent.futures.wait([asked], timeout=0.1)
-        return asked.result()
-
-    return wait

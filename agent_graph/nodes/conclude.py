@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from agent_graph.cancellation import why
+from agent_graph.errors import CancelAsked
 from agent_graph.events import Done
 from agent_graph.execution.criteria import unmet
-from agent_graph.nodes.answer import partial_answer, planned
+from agent_graph.nodes.answer import partial_answer, planned, written
 from agent_graph.nodes.messages import answer_message
 from agent_graph.nodes.verifying import evidence
 from agent_graph.nodes.visit import Visit
@@ -33,12 +34,15 @@ def conclude(state: State, visit: Visit) -> Update:
     found = evidence(visit)
     if found is None:
         return {"status": "interrupted"}  # the same: nobody has said yet whether a criterion holds that code cannot check
-    missed, answer = unmet(found), planned(visit)
+    missed = unmet(found)
     if missed:
-        return end(visit, "failed", answer, diagnose("goal_not_met", f"the goal's criteria do not hold: {'; '.join(missed)}"))
+        return end(visit, "failed", planned(visit), diagnose("goal_not_met", f"the goal's criteria do not hold: {'; '.join(missed)}"))
     for step, missing in left_open(visit):
-        return end(visit, "failed", answer, diagnose("order_violated", missing, step.id))
-    return end(visit, "succeeded", answer, None)
+        return end(visit, "failed", planned(visit), diagnose("order_violated", missing, step.id))
+    try:
+        return end(visit, "succeeded", written(visit), None)
+    except CancelAsked:
+        return end(visit, "cancelled", partial_answer(visit), why(visit.deps.store, visit.deps.store.runs.get(visit.run_id)))
 
 
 def complete(visit: Visit) -> bool:
