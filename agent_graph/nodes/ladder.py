@@ -1,9 +1,11 @@
-"""The way on after a failure, from the cheapest to the last: retry and fallback were tried by the executor before anybody comes here."""
+"""The way on after a failure, from the cheapest to the last. Retry and fallback were tried by the executor before anybody comes here: what is
+left is another tool, another plan, a person, and the end."""
 
 from __future__ import annotations
 
 from agent_graph.execution.asking import put
 from agent_graph.identity import digest, new_id
+from agent_graph.nodes.alternatives import another_tool
 from agent_graph.nodes.visit import Visit
 from agent_graph.plan import Step
 from agent_graph.verdicts import Request, StepResult
@@ -22,6 +24,9 @@ def after_failure(visit: Visit, halted: list[Step]) -> tuple[str, str]:
         if step.on_failure == "replan" and exhausted(visit, step):
             ask_what_to_do(visit, step)
             return "approve", f"step {step.id} failed at every attempt, and policy {visit.deps.rules.policy.name!r} asks a person"
+    instead = another_tool(visit)
+    if instead is not None:
+        return "replan", instead.reason
     for step in halted:
         if step.on_failure == "replan":
             return another_plan(visit, step)

@@ -8,6 +8,7 @@ from typing import Any
 from agent_graph.errors import BudgetExceeded, CancelAsked, Interrupted
 from agent_graph.events import Note
 from agent_graph.execution.outcome import words
+from agent_graph.nodes.alternatives import another_tool, read_before
 from agent_graph.nodes.extending import MOST_ASKS, NEXT, extended, new_steps, no_progress, reason, room, wants_more
 from agent_graph.nodes.ladder import ask_what_to_do, may_ask
 from agent_graph.nodes.messages import plan_message
@@ -27,6 +28,9 @@ def replan(state: State, visit: Visit) -> Update:
         return {}  # the newest version is not validated yet: a crash came between writing it and leaving this node
     if wants_more(visit):
         return extend(visit)
+    instead = another_tool(visit)
+    if instead is not None:
+        return take(visit, instead, read_before(visit, instead), instead.created_by)
     left = visit.replans_left()
     if not visit.planner.can_replan:
         visit.blame("gave_up", why(visit))
