@@ -21,7 +21,7 @@ CALLS = (5, 10, 20)
 SIZES = (1000, 200)
 """Characters of one output."""
 REACH, REACHED_AT = 0.25, 10
-LIMITS = Limits(max_steps=100, max_calls=100)
+LIMITS = Limits(max_steps=100, max_calls=100, max_turns=50)
 
 Sent = tuple[int, int, int]
 """Requests, bytes of input, and of these the bytes that no earlier request began with."""
@@ -58,7 +58,7 @@ def _run(task: Task, script: Script, mode: Mode) -> ModelServer:
     return server
 
 
-MODES: dict[str, Callable[[Task], ModelServer]] = {"single_shot": single_shot, "iterative": iterative}
+MODES: dict[str, Callable[[Task], ModelServer]] = {"single_shot": single_shot, "iterative": iterative, "inline": inline}
 PEER = "create_agent"
 
 
