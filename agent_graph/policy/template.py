@@ -11,6 +11,9 @@ MAX_LENGTH = 20_000
 NAMES = ("steps", "params", "goal", "answer")
 """What a template may read."""
 
+METHODS = frozenset({"items", "keys", "values", "get"})
+"""Of ``steps`` as a whole; a step of such a name is read as ``steps["items"]``."""
+
 ALONE = {"Include": "include", "Import": "import", "FromImport": "import", "Extends": "extends"}
 
 
@@ -61,7 +64,7 @@ def steps_read(tree: Any) -> set[str] | None:
     for node in tree.find_all((nodes.Getattr, nodes.Getitem)):
         if isinstance(node.node, nodes.Name) and node.node.name == "steps":
             step_id = node.attr if isinstance(node, nodes.Getattr) else getattr(node.arg, "value", None)
-            if not isinstance(step_id, str):
+            if not isinstance(step_id, str) or (isinstance(node, nodes.Getattr) and step_id in METHODS):
                 return None
             named += 1
             found.add(step_id)
