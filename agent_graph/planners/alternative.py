@@ -241,7 +241,8 @@ class _Moved:
             if path.startswith(at) and (not at or not rest or rest[0] in ".["):
                 self.kinds[kind] = None
                 there = self._there(kind)
-                return reference(self.new_id, there + rest if not there or not rest or rest[0] in ".[" else f"{there}.{rest}")
+                below = rest.removeprefix(".")
+                return reference(self.new_id, there + (below if not there or below.startswith("[") or not below else f".{below}"))
         raise CannotRewrite(f"{path!r} of its output is no fact that it gives")
 
     def criteria(self, criteria: Iterable[Criterion], *, own: bool = False) -> tuple[Criterion, ...]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from agent_graph import AgentGraph, Approve, Blueprint, InvalidPlan, Limits, Plan, Policy, Step, tool
+from agent_graph import AgentGraph, Approve, Blueprint, InvalidPlan, Limits, Plan, Policy, Run, Step, tool
 from agent_graph.plan import Param
 from agent_graph.testing import ScriptedPlanner
 
@@ -62,6 +62,11 @@ def nested(**more: Any) -> Step:
     return Step(id="sub", blueprint="inner", **more)
 
 
+def ids(run: Run) -> list[str]:
+    assert run.plan is not None
+    return [step.id for step in run.plan.steps]
+
+
 def test_a_nested_plan_runs_as_steps_of_its_plan_and_gives_its_answer(tmp_path: Path) -> None:
     made = plan(
         Step(id="first", tool="look", args={"name": "abc"}),
@@ -72,7 +77,7 @@ def test_a_nested_plan_runs_as_steps_of_its_plan_and_gives_its_answer(tmp_path: 
         done = here.run(plan=made)
         assert done.status == "succeeded"
         assert done.results["sub"].output == {"written": "written abc", "size": 3}
-        assert [each.id for each in done.plan.steps] == ["first", "sub__look", "sub__write", "sub", "last"]
+        assert ids(done) == ["first", "sub__look", "sub__write", "sub", "last"]
         assert done.answer == "written written abc"
 
 
@@ -121,6 +126,7 @@ def test_a_nested_plan_that_fails_and_may_goes_no_further_and_the_plan_goes_on(t
         )
         assert (done.status, CALLS) == ("succeeded", [("look", "broken"), ("look", "after")])
         result = done.results["sub"]
+        assert result.error is not None
         assert (result.status, result.error.code) == ("failed", "part_failed")
         assert "out of order" in result.error.message
 
@@ -155,7 +161,7 @@ def test_a_part_that_fails_is_replanned_like_any_step_and_what_ended_stays(tmp_p
     with agent(tmp_path, inner, planner=planner) as here:
         done = here.run("try")
         assert (done.status, CALLS) == ("succeeded", [("write", "a"), ("look", "broken"), ("look", "c")])
-        assert [each.id for each in done.plan.steps] == ["sub__a", "c"]
+        assert ids(done) == ["sub__a", "c"]
 
 
 def test_blueprints_nest_in_each_other(tmp_path: Path) -> None:
@@ -165,7 +171,7 @@ def test_blueprints_nest_in_each_other(tmp_path: Path) -> None:
     with agent(tmp_path, LOOK_AND_WRITE, middle) as here:
         done = here.run(plan=plan(Step(id="top", blueprint="middle", args={"who": "xyz"})))
         assert done.answer == {"written": "written xyz", "size": 3}
-        assert [each.id for each in done.plan.steps] == ["top__deep__look", "top__deep__write", "top__deep", "top"]
+        assert ids(done) == ["top__deep__look", "top__deep__write", "top__deep", "top"]
 
 
 def test_each_write_of_a_nested_plan_is_approved_like_any_other(tmp_path: Path) -> None:
