@@ -11,6 +11,7 @@ from agent_graph.cli.output import STYLES, Out
 from agent_graph.cli.program import command
 from agent_graph.state import Run, RunStatus
 from agent_graph.trace.amounts import seconds, when
+from agent_graph.trace.answers import for_people
 from agent_graph.trace.render import value_lines
 from agent_graph.verdicts import Cause, Diagnosis
 from agent_graph.visible import visible
@@ -59,6 +60,7 @@ def say_answer(out: Out, answer: Any) -> None:
     """A text as it reads; of a structure, its entries, with a ``report`` at the end as text."""
     if answer is None:
         return
+    answer = for_people(answer)
     report = answer.get("report") if isinstance(answer, Mapping) else None
     if isinstance(answer, str):
         out.text(answer)
