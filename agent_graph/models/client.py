@@ -23,7 +23,7 @@ from agent_graph.errors import ModelError, UsageError
 from agent_graph.models.asking import NOBODY, Asking, Form
 from agent_graph.models.counting import guessed, size_of, used_of
 from agent_graph.models.methods import is_openai, method_of
-from agent_graph.models.reading import document_of
+from agent_graph.models.reading import document_of, strictly
 from agent_graph.models.replies import WrongReply
 from agent_graph.models.roles import Method
 from agent_graph.models.streaming import streamed, token_of
@@ -197,7 +197,7 @@ class RoleClient:
                     raise ModelError(f"{self.name} could not be asked: {name}: {str(error)[:500]}{self._hint(error)}") from error
         finally:
             self._count(replace(Usage() if used is None else used, requests=1, seconds=time.monotonic() - began), asking)
-        return whole(message, expects_reason=is_openai(self.model))
+        return whole(strictly(message), expects_reason=is_openai(self.model))
 
     def _may_write(self, size: int, asking: Asking) -> int | None:
         """Tokens that the reply to ``size`` bytes may have; None: as many as the model will. Raises BudgetExceeded."""

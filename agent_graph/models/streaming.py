@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, message_chunk_to_message
+from langchain_core.messages import AIMessageChunk, BaseMessage
 
 from agent_graph.events import Event, Token
 from agent_graph.models.replies import WrongReply
@@ -22,28 +22,32 @@ def streamed(
     token: Callable[[str], Token],
     *,
     calls_too: bool,
-) -> AIMessage:
+) -> AIMessageChunk:
     """The whole message, told piece by piece. ``calls_too``: the arguments of a call are the reply.
 
     Raises WrongReply when it breaks off in the middle, and what the model raises when nothing came.
     """
+    pieces = iter(model.stream(list(messages), config=config))
     so_far: AIMessageChunk | None = None
     begins = True
-    try:
-        for chunk in model.stream(list(messages), config=config):
-            so_far = chunk if so_far is None else so_far + chunk
-            said = str(chunk.text) or ("".join(part["args"] or "" for part in chunk.tool_call_chunks) if calls_too else "")
-            if said:
-                tell(replace(token(said), begins=begins))
-                begins = False
-    except Exception as error:
-        # With a name of its own: the model has said all that it was going to, and the server why it stopped.
-        if so_far is None or type(error).__name__ in ("LengthFinishReasonError", "ContentFilterFinishReasonError"):
-            raise
-        raise WrongReply([f"{BROKE_OFF} ({type(error).__name__})"]) from error
+    while True:
+        try:
+            chunk = next(pieces)
+        except StopIteration:
+            break
+        except Exception as error:
+            # With a name of its own: the model has said all that it was going to, and the server why it stopped.
+            if so_far is None or type(error).__name__ in ("LengthFinishReasonError", "ContentFilterFinishReasonError"):
+                raise
+            raise WrongReply([f"{BROKE_OFF} ({type(error).__name__})"]) from error
+        so_far = chunk if so_far is None else so_far + chunk
+        said = str(chunk.text) or ("".join(part["args"] or "" for part in chunk.tool_call_chunks) if calls_too else "")
+        if said:
+            tell(replace(token(said), begins=begins))
+            begins = False
     if so_far is None:
         raise WrongReply([BROKE_OFF])
-    return cast("AIMessage", message_chunk_to_message(so_far))
+    return so_far
 
 
 def token_of(role: str, run_id: str, step_id: str | None) -> Callable[[str], Token]:
