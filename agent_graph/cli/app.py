@@ -13,6 +13,7 @@ import agent_graph
 COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("run", "Start a run, or list what can be run."),
     "resume": ("resume", "Answer what waits, or go on after a crash."),
+    "revise": ("revise", "Change what a run that waits is to do."),
     "runs": ("listing", "List runs."),
     "show": ("look", "Show a run: steps, what waits, answer."),
     "trace": ("look", "Everything that happened in a run."),

@@ -21,5 +21,18 @@ LimitsPath = Annotated[str | None, typer.Option("--limits", metavar="FILE", help
 PrincipalName = Annotated[
     str | None, typer.Option("--principal", metavar="NAME", help="For whom the run acts; the policy says what they may.")
 ]
+ModelsPath = Annotated[
+    str | None,
+    typer.Option("--models", metavar="FILE", help="The model of each role, as YAML or JSON; AGENT_GRAPH_MODEL and its like say more."),
+]
+ModeName = Annotated[
+    str | None,
+    typer.Option("--mode", metavar="MODE", help="How much a model plans before anything runs: inline, single_shot, iterative or auto."),
+]
+GranularityName = Annotated[
+    str | None,
+    typer.Option("--granularity", metavar="HOW", help="How fine a model plans: coarse, fine, or auto (by the risk of the tools)."),
+]
+Blueprints = Annotated[list[str], typer.Option("--blueprint", metavar="FILE", help="A nested plan that steps may name; once for each.")]
 By = Annotated[str | None, typer.Option("--by", metavar="NAME", help="Who decides; the login name unless given.")]
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="A run's id; its beginning is enough.")]

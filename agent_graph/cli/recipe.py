@@ -10,7 +10,7 @@ import functools
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 from pydantic import ValidationError
 
@@ -18,17 +18,24 @@ from agent_graph import examples
 from agent_graph.cli.program import program
 from agent_graph.documents import read_document
 from agent_graph.errors import UsageError
-from agent_graph.plan import Model, Plan
+from agent_graph.models.environment import variables
+from agent_graph.models.roles import Models
+from agent_graph.plan import Blueprint, Granularity, Mode, Model, Plan
 from agent_graph.policy.limits import Limits
 from agent_graph.policy.rules import Policy
 from agent_graph.records import RunRecord
 from agent_graph.tools.registry import ToolRegistry, load_tools
 
 if TYPE_CHECKING:
+    from agent_graph.agent import AgentGraph
+    from agent_graph.ports import Store
     from agent_graph.tools.mcp import MCPServers
 
 KEY = "cli"
 DESK = "AGENT_GRAPH_DESK"
+
+CHAIN = "chain"
+"""The planner that needs no model: it goes by what tools need and give."""
 
 
 class Recipe(Model):
@@ -48,6 +55,14 @@ class Recipe(Model):
     planner: str | None = None
     """The path of a blueprint, the name of a bundled one, or the spec of a model."""
     plan: str | None = None
+    models: str | None = None
+    """The file that says which model does what."""
+    environment: dict[str, str] = {}
+    """Variables that said so, too; none of them is a key."""
+    mode: Mode | None = None
+    granularity: Granularity = "auto"
+    blueprints: tuple[str, ...] = ()
+    """Files of nested plans."""
 
     def metadata(self) -> dict[str, Any]:
         return {KEY: self.model_dump(mode="json", exclude_defaults=True)}
@@ -59,8 +74,21 @@ def absolute(spec: str) -> str:
     return f"{Path(source).absolute()}{colon}{name}" if source.endswith(".py") else spec
 
 
-def recipe_here(tools: list[str], policy: str | None, limits: str | None = None, mcp: str | None = None) -> Recipe:
-    """For a run that starts in this folder."""
+def recipe_here(
+    tools: list[str],
+    policy: str | None,
+    limits: str | None = None,
+    mcp: str | None = None,
+    *,
+    models: str | None = None,
+    mode: str | None = None,
+    granularity: str | None = None,
+    blueprints: list[str] | None = None,
+) -> Recipe:
+    """For a run that starts in this folder. Raises UsageError for a mode or granularity that is none."""
+    for option, given, known in (("--mode", mode, get_args(Mode)), ("--granularity", granularity, get_args(Granularity))):
+        if given is not None and given not in known:
+            raise UsageError(f"{option} is {given!r}; it is one of {', '.join(known)}")
     desk = os.environ.get(DESK)
     return Recipe(
         cwd=str(Path.cwd()),
@@ -69,6 +97,11 @@ def recipe_here(tools: list[str], policy: str | None, limits: str | None = None,
         policy=str(Path(policy).absolute()) if policy else None,
         limits=str(Path(limits).absolute()) if limits else None,
         mcp=str(Path(mcp).absolute()) if mcp else None,
+        models=str(Path(models).absolute()) if models else None,
+        environment=variables(os.environ),
+        mode=cast("Mode | None", mode),
+        granularity=cast("Granularity", granularity or "auto"),
+        blueprints=tuple(str(Path(each).absolute()) for each in blueprints or ()),
     )
 
 
@@ -139,6 +172,43 @@ def load_policy(recipe: Recipe) -> Policy:
 def load_limits(recipe: Recipe) -> Limits:
     """Raises InvalidDocument."""
     return Limits() if recipe.limits is None else read_document(recipe.limits, Limits)
+
+
+def load_models(recipe: Recipe) -> Models:
+    """What the file says, and over it what the environment does: as it was at the start of the run, and over that as it is now.
+
+    Raises InvalidDocument and UsageError.
+    """
+    base = Models() if recipe.models is None else Models.of(recipe.models)
+    return Models.from_env({**recipe.environment, **variables(os.environ)}, base)
+
+
+def load_blueprints(recipe: Recipe) -> dict[str, Blueprint]:
+    """By name. Raises InvalidDocument, and UsageError for a name that two of them have."""
+    found: dict[str, Blueprint] = {}
+    for path in recipe.blueprints:
+        blueprint = read_document(path, Blueprint)
+        if found.setdefault(blueprint.name, blueprint) != blueprint:
+            raise UsageError(f"{path}: another blueprint is called {blueprint.name!r}, too; give each a name of its own")
+    return found
+
+
+def agent_of(recipe: Recipe, registry: ToolRegistry, planner: Any, store: Store) -> AgentGraph:
+    """The agent of a run. Raises UsageError and InvalidDocument for what of it cannot be made."""
+    from agent_graph.agent import AgentGraph
+
+    return AgentGraph(
+        registry,
+        planner=planner,
+        policy=load_policy(recipe),
+        limits=load_limits(recipe),
+        store=store,
+        secrets=load_secrets(recipe),
+        models=load_models(recipe),
+        mode=recipe.mode,
+        granularity=recipe.granularity,
+        blueprints=load_blueprints(recipe).values(),
+    )
 
 
 def check_tools(plan: Plan | None, ended: set[str], registry: ToolRegistry, run_id: str) -> None:

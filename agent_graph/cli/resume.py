@@ -16,18 +16,31 @@ from agent_graph.cli.ask import choice
 from agent_graph.cli.card import show_card
 from agent_graph.cli.drive import Driver, login_name
 from agent_graph.cli.exits import PAUSED
-from agent_graph.cli.options import AsJson, By, LimitsPath, McpPath, PolicyPath, RunArgument, StorePath, Tools
+from agent_graph.cli.options import (
+    AsJson,
+    Blueprints,
+    By,
+    GranularityName,
+    LimitsPath,
+    McpPath,
+    ModelsPath,
+    ModeName,
+    PolicyPath,
+    RunArgument,
+    StorePath,
+    Tools,
+)
 from agent_graph.cli.outcome import report_outcome
 from agent_graph.cli.output import Out
 from agent_graph.cli.recipe import (
+    CHAIN,
     Recipe,
     absolute,
+    agent_of,
     check_tools,
     enter,
-    load_limits,
-    load_policy,
+    load_models,
     load_registry,
-    load_secrets,
     names_bundled_tools,
     recipe_here,
     recipe_of,
@@ -43,6 +56,7 @@ from agent_graph.state import Run
 from agent_graph.verdicts import Approve, Decision, Edit, Reject, Request, Resolve, Respond
 
 if TYPE_CHECKING:
+    from agent_graph.agent import AgentGraph
     from agent_graph.ports import Planner
 
 
@@ -50,7 +64,7 @@ def resume(
     context: typer.Context,
     run: RunArgument,
     request: Annotated[str | None, typer.Option("--request", metavar="ID", help="Which request, when more than one waits.")] = None,
-    approve: Annotated[bool, typer.Option("--approve", help="Yes, to exactly what was shown.")] = False,
+    approve: Annotated[bool, typer.Option("--approve", help="Yes, to exactly what was shown; of a question, to what it proposes.")] = False,
     edit: Annotated[str | None, typer.Option("--edit", metavar="FILE", help="Yes, but with these arguments, or this plan.")] = None,
     reject: Annotated[str | None, typer.Option("--reject", metavar="REASON", help="No; the planner may try another way.")] = None,
     stop: Annotated[bool, typer.Option("--stop", help="No, and end the run.")] = False,
@@ -67,6 +81,10 @@ def resume(
     by: By = None,
     tools: Tools = [],  # noqa: B006
     mcp: McpPath = None,
+    models: ModelsPath = None,
+    mode: ModeName = None,
+    granularity: GranularityName = None,
+    blueprint: Blueprints = [],  # noqa: B006
     policy: PolicyPath = None,
     limits: LimitsPath = None,
     cwd: Annotated[str | None, typer.Option("--cwd", metavar="DIR", help="The run's folder, if it was moved since the start.")] = None,
@@ -76,7 +94,7 @@ def resume(
     """Go on with a run: with a decision about what waits, or after its process died.
 
     Without a decision, what waits is shown and, on a terminal, asked. The run goes on in the folder and with the tools that it was
-    started with; --tools, --mcp, --policy and --limits replace them. A decision is on disk before the run goes on.
+    started with; --tools, --mcp, --models, --blueprint, --policy and --limits replace them. A decision is on disk before the run goes on.
 
     \b
       agent-graph resume 3f2a                       what waits, or go on after a crash
@@ -92,7 +110,7 @@ def resume(
     Exit codes are those of run.
     """  # noqa: D301
     out = Out.of(context, as_json=as_json)
-    here = recipe_here(tools, policy, limits, mcp)
+    here = recipe_here(tools, policy, limits, mcp, models=models, mode=mode, granularity=granularity, blueprints=blueprint)
     with SqliteStore(Path(store).absolute(), must_exist=True) as opened:
         found = opened.runs.find(run)
         end_if_asked(opened, SystemClock(), found)  # the driver that was to end it died
@@ -112,16 +130,7 @@ def resume(
         if only_looks and not out.asks:
             return waiting(out, shown, asked if request else None, store)
 
-        recipe = remembered(record, shown.plan, here, cwd)
-        enter(recipe, record.id)
-        registry, rules, bounds = load_registry(recipe), load_policy(recipe), load_limits(recipe)
-        check_tools(shown.plan, {step for step, result in shown.results.items() if result.status == "succeeded"}, registry, record.id)
-
-        from agent_graph.agent import AgentGraph
-
-        agent = AgentGraph(
-            registry, planner=planner_of(recipe, shown, record), policy=rules, limits=bounds, store=opened, secrets=load_secrets(recipe)
-        )
+        agent = agent_again(remembered(record, shown.plan, here, cwd), shown, record, opened)
         driver = Driver(out, agent, record.id, store, by or login_name())
         if only_looks:
             return driver.to_the_end(None, only=asked.id if request and asked else None)
@@ -217,17 +226,35 @@ def remembered(record: RunRecord, plan: Plan | None, here: Recipe, cwd: str | No
         changed["limits"] = here.limits
     if here.mcp is not None:
         changed["mcp"] = here.mcp
+    if here.models is not None:
+        changed["models"] = here.models
+    if here.mode is not None:
+        changed["mode"] = here.mode
+    if here.granularity != "auto":
+        changed["granularity"] = here.granularity
+    if here.blueprints:
+        changed["blueprints"] = here.blueprints
     if cwd is not None:
         changed["cwd"] = str(Path(cwd).absolute())
     return kept.model_copy(update=changed)
 
 
+def agent_again(recipe: Recipe, run: Run, record: RunRecord, store: SqliteStore) -> AgentGraph:
+    """The run's agent, in the run's folder. Raises UsageError before anything is changed."""
+    enter(recipe, record.id)
+    registry = load_registry(recipe)
+    check_tools(run.plan, {step for step, result in run.results.items() if result.status == "succeeded"}, registry, record.id)
+    return agent_of(recipe, registry, planner_of(recipe, run, record), store)
+
+
 def planner_of(recipe: Recipe, run: Run, record: RunRecord) -> Planner | Plan | str | None:
     """Who plans, where there is still something to plan: a blueprint's plan is on record, and fixed; a model may make another."""
-    if recipe.planner is not None and names_model(recipe.planner):
+    if recipe.planner is not None and (names_model(recipe.planner) or recipe.planner == CHAIN):
         return recipe.planner
+    if recipe.planner is None and recipe.plan is None and (load_models(recipe).planner is not None or recipe.mode is not None):
+        return None  # as ``models`` and ``mode`` say
     if run.plan is not None:
-        return None
+        return run.plan
     from agent_graph.planners.blueprint import BlueprintPlanner
 
     if recipe.plan is not None:

@@ -15,10 +15,35 @@ from agent_graph.checkpoints.store import SqliteStore
 from agent_graph.cli import inputs
 from agent_graph.cli.drive import Driver, login_name
 from agent_graph.cli.exits import SUCCEEDED
-from agent_graph.cli.options import AsJson, By, LimitsPath, McpPath, Params, PolicyPath, PrincipalName, StorePath, Tools
+from agent_graph.cli.options import (
+    AsJson,
+    Blueprints,
+    By,
+    GranularityName,
+    LimitsPath,
+    McpPath,
+    ModelsPath,
+    ModeName,
+    Params,
+    PolicyPath,
+    PrincipalName,
+    StorePath,
+    Tools,
+)
 from agent_graph.cli.output import Out
 from agent_graph.cli.program import command
-from agent_graph.cli.recipe import Recipe, load_limits, load_policy, load_registry, load_secrets, names_bundled_tools, recipe_here
+from agent_graph.cli.recipe import (
+    CHAIN,
+    Recipe,
+    agent_of,
+    load_blueprints,
+    load_limits,
+    load_models,
+    load_policy,
+    load_registry,
+    names_bundled_tools,
+    recipe_here,
+)
 from agent_graph.documents import read_document
 from agent_graph.errors import InvalidPlan, UnknownRun, UsageError
 from agent_graph.identity import RunId, new_id
@@ -26,6 +51,7 @@ from agent_graph.plan import Blueprint, Param, Plan
 from agent_graph.planners.choose import names_model
 from agent_graph.policy.compiler import Rules, SoFar, compile_plan
 from agent_graph.policy.nesting import lay_out
+from agent_graph.tools.registry import ToolRegistry
 from agent_graph.visible import visible
 
 
@@ -52,10 +78,14 @@ def run(
         str | None,
         typer.Option(
             "--planner",
-            metavar="BLUEPRINT|openai:MODEL",
-            help="Who plans for a goal in words: a blueprint's file or bundled name, or a model ($OPENAI_API_KEY, $OPENAI_BASE_URL).",
+            metavar="BLUEPRINT|openai:MODEL|chain",
+            help="Who plans for a goal: a blueprint's file or bundled name, a model ($OPENAI_API_KEY, $OPENAI_BASE_URL), or the tools' own facts.",
         ),
     ] = None,
+    models: ModelsPath = None,
+    mode: ModeName = None,
+    granularity: GranularityName = None,
+    blueprint: Blueprints = [],  # noqa: B006
     policy: PolicyPath = None,
     limits: LimitsPath = None,
     principal: PrincipalName = None,
@@ -75,6 +105,8 @@ def run(
       agent-graph run deploy.yaml -p host=web-1 --tools ops.py
       agent-graph run "Why is it slow?" --planner investigate-metric -p series=cpu.csv
       agent-graph run "Why is it slow?" --planner openai:gpt-5-mini --tools ops.py
+      agent-graph run "Why is it slow?" --models models.yaml --mode auto --tools ops.py
+      agent-graph run "report" --planner chain -p metric=cpu --tools ops.py
       agent-graph run --plan plan.yaml --tools my_package.tools:TOOLS
 
     A user's tools and the bundled ones (agent_graph.examples:tools) can be given together.
@@ -86,18 +118,14 @@ def run(
     if what is None and plan is None and planner is None:
         return list_blueprints(out)
     new = RunId(inputs.check_run_id(run_id) if run_id is not None else new_id())
-    wanted = read_wanted(what, plan, planner, param)
-    recipe = with_tools(recipe_here(tools, policy, limits, mcp), wanted)
-    registry, rules, bounds = load_registry(recipe), load_policy(recipe), load_limits(recipe)
+    here = recipe_here(tools, policy, limits, mcp, models=models, mode=mode, granularity=granularity, blueprints=blueprint)
+    wanted = read_wanted(what, plan, planner, param, thinks=thinks(here))
+    recipe = with_tools(here, wanted)
+    registry = load_registry(recipe)
     if wanted.source is not None:
-        check(wanted, wanted.source, Rules(tools=registry.specs, policy=rules, limits=bounds), principal)
-
-    from agent_graph.agent import AgentGraph
-
-    planner_or_none = wanted.named if wanted.source is None else wanted.source if isinstance(wanted.source, Blueprint) else None
-    with AgentGraph(
-        registry, planner=planner_or_none, policy=rules, limits=bounds, store=SqliteStore(store), secrets=load_secrets(recipe)
-    ) as agent:
+        check(wanted, wanted.source, rules_of(recipe, registry), principal)
+    planner_or_none = wanted.named or None if wanted.source is None else wanted.source
+    with agent_of(recipe, registry, planner_or_none, SqliteStore(store)) as agent:
         refuse_taken(agent.store, new)
         own_plan = wanted.source if isinstance(wanted.source, Plan) else None
         out.about(new, store)
@@ -105,8 +133,25 @@ def run(
         return Driver(out, agent, new, store, by or login_name()).to_the_end(events)
 
 
-def read_wanted(what: str | None, plan: str | None, planner: str | None, given: list[str]) -> Wanted:
-    """Raises UsageError that says what would do, InvalidDocument for a file that does not parse."""
+def thinks(recipe: Recipe) -> bool:
+    """Whether a model is there that plans, or that answers without a plan."""
+    models = load_models(recipe)
+    return models.planner is not None or (recipe.mode in ("inline", "auto") and models.executor is not None)
+
+
+def rules_of(recipe: Recipe, registry: ToolRegistry) -> Rules:
+    """What a plan is checked against."""
+    return Rules(
+        tools=registry.specs,
+        policy=load_policy(recipe),
+        limits=load_limits(recipe),
+        blueprints=load_blueprints(recipe),
+        models=load_models(recipe),
+    )
+
+
+def read_wanted(what: str | None, plan: str | None, planner: str | None, given: list[str], *, thinks: bool = False) -> Wanted:
+    """``thinks``: a model is there for a goal in words. Raises UsageError that says what would do, InvalidDocument for a file that does not parse."""
     if plan is not None and planner is not None:
         raise UsageError("--plan and --planner exclude each other: a plan needs nobody to plan")
     if what is not None and (plan or planner) and inputs.looks_like_file(what):
@@ -116,15 +161,18 @@ def read_wanted(what: str | None, plan: str | None, planner: str | None, given: 
     if plan is not None:
         own = inputs.read_plan(plan)
         return Wanted(source=own, named=plan, goal=what, params=inputs.plan_params(given))
-    if planner is not None and names_model(planner):
+    if planner is not None and (names_model(planner) or planner == CHAIN):
         if what is None:
             raise UsageError(
                 f"{planner} plans for a goal: say what is wanted, as in: agent-graph run 'Why is it slow?' --planner {planner}"
             )
         return Wanted(source=None, named=planner, goal=what, params=inputs.plan_params(given))
-    if planner is None and what is not None and not inputs.looks_like_file(what) and not inputs.looks_like_name(what):
+    in_words = what is not None and not inputs.looks_like_file(what) and what not in examples.blueprints()
+    if planner is None and thinks and in_words:
+        return Wanted(source=None, named="", goal=what, params=inputs.plan_params(given))
+    if planner is None and in_words and not inputs.looks_like_name(what or ""):
         raise UsageError(
-            "a goal in words needs somebody to plan for it: give --planner BLUEPRINT, or a plan with --plan FILE; "
+            "a goal in words needs somebody to plan for it: give --planner BLUEPRINT, --planner openai:MODEL, --models FILE, or a plan with --plan FILE; "
             f"bundled blueprints are: {', '.join(examples.blueprints())}"
         )
     named = planner or what or ""
@@ -143,7 +191,7 @@ def check(wanted: Wanted, source: Plan | Blueprint, rules: Rules, principal: str
 def with_tools(recipe: Recipe, wanted: Wanted) -> Recipe:
     """The bundled tools come with a bundled blueprint, and where no others were given and these are named."""
     if wanted.source is None:
-        return recipe.model_copy(update={"bundled": not (recipe.tools or recipe.mcp), "planner": wanted.named})
+        return recipe.model_copy(update={"bundled": not (recipe.tools or recipe.mcp), "planner": wanted.named or None})
     is_file = Path(wanted.named).is_file()
     used = {step.tool for step in wanted.source.steps if step.tool}
     bundled = not is_file or (not recipe.tools and names_bundled_tools(used))

@@ -12,10 +12,21 @@ from agent_graph.checkpoints.place import DEFAULT_PATH
 from agent_graph.checkpoints.store import SqliteStore
 from agent_graph.cli import inputs
 from agent_graph.cli.exits import SUCCEEDED, USAGE
-from agent_graph.cli.options import AsJson, LimitsPath, McpPath, Params, PolicyPath, PrincipalName, StorePath, Tools
+from agent_graph.cli.options import (
+    AsJson,
+    Blueprints,
+    LimitsPath,
+    McpPath,
+    ModelsPath,
+    Params,
+    PolicyPath,
+    PrincipalName,
+    StorePath,
+    Tools,
+)
 from agent_graph.cli.output import Out
-from agent_graph.cli.recipe import load_limits, load_policy, load_registry, recipe_here
-from agent_graph.cli.run import Wanted, with_tools
+from agent_graph.cli.recipe import load_registry, recipe_here
+from agent_graph.cli.run import Wanted, rules_of, with_tools
 from agent_graph.errors import UsageError
 from agent_graph.execution.history import before_edit
 from agent_graph.identity import RunId
@@ -32,6 +43,8 @@ def validate(
     param: Params = [],  # noqa: B006
     tools: Tools = [],  # noqa: B006
     mcp: McpPath = None,
+    models: ModelsPath = None,
+    blueprint: Blueprints = [],  # noqa: B006
     policy: PolicyPath = None,
     limits: LimitsPath = None,
     principal: PrincipalName = None,
@@ -60,8 +73,9 @@ def validate(
     else:
         params = inputs.plan_params(param)
     plan = inputs.acting_for(inputs.plan_of(source, params), principal)
-    recipe = with_tools(recipe_here(tools, policy, limits, mcp), Wanted(source=source, named=what, goal=None, params={}))
-    rules = Rules(tools=load_registry(recipe).specs, policy=load_policy(recipe), limits=load_limits(recipe))
+    here = recipe_here(tools, policy, limits, mcp, models=models, blueprints=blueprint)
+    recipe = with_tools(here, Wanted(source=source, named=what, goal=None, params={}))
+    rules = rules_of(recipe, load_registry(recipe))
     plan = lay_out(plan, rules.blueprints)
     report = compile_plan(plan, rules, RunId("preview"), SoFar(now=time.time())) if run is None else as_next(plan, run, store, rules)
     issues = [issue for issue in report.issues if not _only_open(issue, open_params)]
@@ -90,7 +104,7 @@ def validate(
     if open_params:
         out.say(f"  not checked, since no value was given: {', '.join(sorted(open_params))}")
     for step_id, why in report.asks.items():
-        out.say(f"  a person is asked before {step_id} ({visible(plan.by_id[step_id].tool)}): {visible(why)}")
+        out.say(f"  a person is asked before {step_id} ({visible(plan.by_id[step_id].tool or plan.by_id[step_id].kind)}): {visible(why)}")
     return SUCCEEDED
 
 

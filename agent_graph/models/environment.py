@@ -19,6 +19,11 @@ OF_ALL = ("planner", "executor", "judge")
 _NAMED = {f"{PREFIX}{role}_{field}".upper(): (role, field) for role in ROLES for field in RoleModel.model_fields}
 
 
+def variables(environ: Mapping[str, str]) -> dict[str, str]:
+    """Those that say which models there are. A key is never among them: they name the variable that holds it."""
+    return {name: text for name, text in environ.items() if text.strip() and (name == FOR_ALL or name in _NAMED)}
+
+
 def models_from(environ: Mapping[str, str], base: Models) -> Models:
     """What ``base`` says, with what the environment says over it. An empty variable is none. Raises UsageError."""
     said: dict[str, dict[str, Any]] = {}
