@@ -19,7 +19,7 @@ from agent_graph.deps import Deps, environment
 from agent_graph.driver import Driver
 from agent_graph.errors import InvalidDecision, InvalidPlan, NotAnApprover, RunFinished, UsageError
 from agent_graph.events import Event, Note
-from agent_graph.execution.history import before_edit
+from agent_graph.execution.history import before_edit, revision_of
 from agent_graph.execution.results import Results, check_tools
 from agent_graph.graph import Graph, build_graph
 from agent_graph.identity import RunId, new_id
@@ -42,6 +42,7 @@ from agent_graph.ports import Clock, Planner, PlanningContext, Store, SystemCloc
 from agent_graph.records import Owner, RunRecord
 from agent_graph.redaction import Redaction
 from agent_graph.revising import revise
+from agent_graph.revision import Revision
 from agent_graph.runs import read_run
 from agent_graph.state import Run, RunStatus
 from agent_graph.threads import on_own_thread
@@ -346,6 +347,10 @@ class AgentGraph:
     def trace(self, run_id: str) -> list[Event]:
         """Everything that was recorded of the run, oldest first. A step's start is streamed and not kept; its result has it."""
         return self.store.events.of(self.store.runs.find(run_id))
+
+    def revision(self, run_id: str, version: int | None = None) -> Revision:
+        """What a plan version changed of the one that it revises, the newest where none is named. Raises UsageError for one that revises none."""
+        return revision_of(self.store, self.store.runs.find(run_id), version)[0]
 
     def validate(self, plan: Plan) -> None:
         """Raises InvalidPlan with everything that is wrong with the plan."""

@@ -66,6 +66,10 @@ class Replanned(PlanMade):
     reason: str = ""
     kept: list[str] = field(default_factory=list)
     """Steps that had ended and stay as they are."""
+    dropped: list[str] = field(default_factory=list)
+    changed: dict[str, list[str]] = field(default_factory=dict)
+    """By step, the fields that are not as they were; under ``""`` those of the plan itself."""
+    added: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agent_graph.errors import StoreUnreadable
+from agent_graph.errors import StoreUnreadable, UsageError
 from agent_graph.execution.budget import spent_so_far
 from agent_graph.execution.results import Results, landed_calls
 from agent_graph.identity import RunId
@@ -12,6 +12,7 @@ from agent_graph.policy.lineage import Origin, lineage_of, read_lineage
 from agent_graph.policy.spending import Spent
 from agent_graph.ports import Store
 from agent_graph.records import PlanRecord
+from agent_graph.revision import Revision, compare
 
 
 def lineage(record: PlanRecord | None) -> dict[str, Origin]:
@@ -34,3 +35,17 @@ def before_edit(store: Store, run_id: RunId, current: PlanRecord, made: Plan, ru
         spent=spent_so_far(store, run_id, rules.tools) if rules.limits.bounds_calls else Spent(),
         now=now,
     )
+
+
+def revision_of(store: Store, run_id: RunId, version: int | None = None) -> tuple[Revision, Plan, Plan]:
+    """What a version changed of the one that it revises, and the two. ``version``: None for the newest. Raises UsageError."""
+    after = store.runs.plan(run_id, version)
+    if after is None:
+        newest = store.runs.plan(run_id)
+        there = f"the newest is version {newest.plan.version}" if newest is not None else "it has no plan yet"
+        raise UsageError(f"run {run_id} has no plan version {version or 1}: {there}")
+    before = None if after.plan.parent is None else store.runs.plan(run_id, after.plan.parent)
+    if before is None:
+        raise UsageError(f"plan version {after.plan.version} of run {run_id} is the first; it revises nothing")
+    ended = {step_id for step_id, result in store.ledger.results(run_id).items() if result.plan_version <= before.plan.version}
+    return compare(before.plan, after.plan, Results(store, run_id, before.plan).frozen().keys() & ended), before.plan, after.plan

@@ -5,13 +5,17 @@ Task state never depends on it. A message has a fixed id, so that one that is sa
 
 from __future__ import annotations
 
+import itertools
 import json
 from typing import Any
 
 from agent_graph.identity import RunId, digest
 from agent_graph.plan import Plan
 from agent_graph.policy.answers import text_of as text_of_value
+from agent_graph.revision import Revision
 from agent_graph.state import State
+from agent_graph.trace.answers import for_people
+from agent_graph.trace.revised import revision_lines
 from agent_graph.verdicts import Request
 
 MOST_STEPS = 30
@@ -60,6 +64,15 @@ def plan_message(run_id: RunId, plan: Plan) -> dict[str, Any]:
     return _message(f"{run_id}:plan:{plan.version}", "\n".join([head, "", *lines]))
 
 
+def revision_message(run_id: RunId, before: Plan, after: Plan, revision: Revision) -> dict[str, Any]:
+    """A version that revises another: what it changed, and no more."""
+    lines = list(itertools.islice(revision_lines(revision, before, after), MOST_STEPS + 1))
+    more = ["…"] if len(lines) > MOST_STEPS else []
+    why = f" ({after.reason})" if after.reason else ""
+    text = "\n".join([f"Plan, version {after.version}{why}:", "", "```diff", *lines[:MOST_STEPS], *more, "```"])
+    return _message(f"{run_id}:plan:{after.version}", text)
+
+
 def request_message(request: Request) -> dict[str, Any]:
     match request.kind:
         case "question":
@@ -99,6 +112,7 @@ def answer_message(run_id: RunId, status: str, answer: Any, error: str | None) -
 
 def answer_text(answer: Any) -> str:
     """For people: a text as it is; of a structure its ``report``, if it has one, then the rest."""
+    answer = for_people(answer)
     if isinstance(answer, str):
         return answer
     if isinstance(answer, dict) and isinstance(answer.get("report"), str):

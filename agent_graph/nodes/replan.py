@@ -11,7 +11,7 @@ from agent_graph.execution.outcome import words
 from agent_graph.nodes.alternatives import another_tool, read_before
 from agent_graph.nodes.extending import MOST_ASKS, NEXT, extended, new_steps, no_progress, reason, room, wants_more
 from agent_graph.nodes.ladder import ask_what_to_do, may_ask
-from agent_graph.nodes.messages import plan_message
+from agent_graph.nodes.messages import revision_message
 from agent_graph.nodes.plan import asked, put_question
 from agent_graph.nodes.reads import read_by
 from agent_graph.nodes.reflection import approvals, attempts, why
@@ -100,7 +100,8 @@ def take(visit: Visit, came: Any, read: tuple[Source, ...], by: str) -> Update:
         case None:
             pass
         case Plan():
-            return {"messages": [plan_message(visit.run_id, keep(visit, came, read, by))]}
+            made, revision = keep(visit, came, read, by)
+            return {"messages": [revision_message(visit.run_id, visit.plan, made, revision)]}
         case Question():
             put_question(visit, came, read)
         case GiveUp(said):

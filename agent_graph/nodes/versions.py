@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from agent_graph.events import Replanned
 from agent_graph.nodes.plan import outline
@@ -10,12 +10,13 @@ from agent_graph.nodes.reflection import why
 from agent_graph.nodes.remarks import remarks
 from agent_graph.nodes.visit import Visit
 from agent_graph.plan import Plan, Step
-from agent_graph.policy.lineage import lineage_of
+from agent_graph.policy.lineage import Lineage, Origin, lineage_of
 from agent_graph.policy.nesting import lay_out
+from agent_graph.revision import Revision, compare
 from agent_graph.verdicts import Source
 
 
-def keep(visit: Visit, came: Plan, read: tuple[Source, ...], by: str) -> Plan:
+def keep(visit: Visit, came: Plan, read: tuple[Source, ...], by: str) -> tuple[Plan, Revision]:
     """Version n + 1: finished steps that the planner left out are carried over; changed ones are found by ``validate``."""
     store, frozen = visit.deps.store, visit.results.frozen()
     came = lay_out(came.model_copy(update={"goal": visit.record.goal}), visit.deps.blueprints)
@@ -33,7 +34,9 @@ def keep(visit: Visit, came: Plan, read: tuple[Source, ...], by: str) -> Plan:
     outdated = [request.id for request in store.approvals.open(visit.run_id) if request.kind in ("plan", "step")]
     store.approvals.close(visit.lease, outdated)
     remarks(visit, made)
-    visit.add_plan(made, lineage_of(made, read, visit.plan, visit.lineage, visit.deps.tools.specs))
+    ended = [step_id for step_id in frozen if not visit.results.unsettled(step_id)]
+    visit.add_plan(made, settled(lineage_of(made, read, visit.plan, visit.lineage, visit.deps.tools.specs), ended))
+    revision = compare(visit.plan, made, frozen)
     visit.trace(
         Replanned(
             run_id=visit.run_id,
@@ -45,10 +48,13 @@ def keep(visit: Visit, came: Plan, read: tuple[Source, ...], by: str) -> Plan:
             created_by=made.created_by,
             reason=made.reason,
             kept=sorted(frozen),
+            dropped=list(revision.dropped),
+            changed={step_id: list(fields) for step_id, fields in (*revision.changed.items(), ("", revision.plan)) if fields},
+            added=list(revision.added),
             prompt=made.prompt,
         )
     )
-    return made
+    return made, revision
 
 
 def carried_over(plan: Plan, frozen: Mapping[str, Step], came: Plan) -> tuple[Step, ...]:
@@ -62,3 +68,19 @@ def carried_over(plan: Plan, frozen: Mapping[str, Step], came: Plan) -> tuple[St
             stand_ins.append(other)
             left.append(other)
     return (*missing, *came.steps, *stand_ins)
+
+
+def settled(lineage: Lineage, ended: Collection[str]) -> dict[str, Origin]:
+    """Of a step that has ended it is kept that something had been read, and of which kind; not what, again in each later version."""
+    return {step_id: _in_short(origin) if step_id in ended else origin for step_id, origin in lineage.items()}
+
+
+def _in_short(origin: Origin) -> Origin:
+    return origin.model_copy(update={"read": tuple(_kinds(origin.read)), "around": tuple(_kinds(origin.around))})
+
+
+def _kinds(sources: tuple[Source, ...]) -> Iterator[Source]:
+    said = "what was read then"
+    for label in ("untrusted", "sensitive"):
+        if any(source.label == label for source in sources):
+            yield Source.model_validate({"label": label, "what": said, "path": f"{said} → the plan", "into": "the plan"})

@@ -43,9 +43,7 @@ def details(event: Event) -> str:
         case RunStarted():
             return f"{'resumed' if event.resumed else 'started'}: {told(event.goal)}"
         case Replanned():
-            return (
-                f"version {event.version} by {visible(event.created_by)}, {_steps(event)}, {len(event.kept)} kept: {visible(event.reason)}"
-            )
+            return f"version {event.version} by {visible(event.created_by)}, {_steps(event)}, {_changes(event)}: {told(event.reason)}"
         case PlanMade():
             return f"version {event.version} by {visible(event.created_by or 'the planner')}, {_steps(event)}, digest {event.digest[:12]}"
         case IssueFound():
@@ -83,6 +81,22 @@ def details(event: Event) -> str:
             return f"{event.status}{error}"
         case _:
             return ""
+
+
+def _changes(event: Replanned) -> str:
+    """What stays, goes, is changed and is new, by name; of many, how many."""
+    changed = [f"{step_id or 'the plan'} ({', '.join(fields)})" for step_id, fields in event.changed.items()]
+    said = [f"{len(event.kept)} kept"]
+    said += [
+        f"{what} {visible(', '.join(names))}" if len(names) <= MOST_NAMED else f"{what} {len(names)} steps"
+        for what, names in (("dropped", event.dropped), ("changed", changed), ("added", event.added))
+        if names
+    ]
+    return ", ".join(said)
+
+
+MOST_NAMED = 8
+"""Steps that are named in one line."""
 
 
 def _steps(event: PlanMade) -> str:
