@@ -132,13 +132,10 @@ def _outline(written: str) -> dict[str, Any] | None:
         return None
     if isinstance(step.get("do"), dict):
         step = {**step, **step["do"]}
-    kind = next((each for each in KINDS if step.get(each)), "tool")
-    return {
-        "id": _said(step.get("id")),
-        "kind": kind,
-        "tool": _said(step.get("tool")) or None,
-        "description": _said(step.get("description")),
-    }
+    does = step["do"] if isinstance(step.get("do"), dict) else step
+    kind = next((each for each in KINDS if does.get(each)), "tool")
+    tool, description = _said(does.get("tool")) or None, _said(step.get("description"))
+    return {"id": _said(step.get("id")), "kind": kind, "tool": tool, "description": description}
 
 
 def _said(value: Any) -> str:

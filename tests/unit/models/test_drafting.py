@@ -56,6 +56,16 @@ def test_a_step_is_shown_with_its_kind_tool_and_description() -> None:
     ]
 
 
+def test_what_a_step_does_may_stand_in_a_part_of_its_own() -> None:
+    """As the plan schema has it."""
+    step = {"id": "look", "description": "d", "do": {"kind": "tool", "tool": "read", "args": {}}}
+    other = {"id": "who", "description": "", "do": {"kind": "ask", "ask": "who?"}}
+    assert list(StepsInText().feed(reply(step, other))) == [
+        {"id": "look", "kind": "tool", "tool": "read", "description": "d"},
+        {"id": "who", "kind": "ask", "tool": None, "description": ""},
+    ]
+
+
 @given(st.lists(st.integers(min_value=0, max_value=len(reply(LOOK, ASK)))))
 def test_however_the_text_is_cut_the_same_steps_are_found(cuts: list[int]) -> None:
     text, reader, last, ids = reply(LOOK, ASK), StepsInText(), 0, []
