@@ -15,6 +15,7 @@ from typing import Any
 from agent_graph.checkpoints.keys import KEY
 from agent_graph.events import Event
 from agent_graph.execution.isolation import Workers
+from agent_graph.execution.reads import ReadCache
 from agent_graph.execution.results import Known
 from agent_graph.execution.slots import Slots
 from agent_graph.execution.stops import Stops
@@ -64,6 +65,8 @@ class Deps:
     """For whom a run acts that a foreign runner begins."""
     slots: Slots = field(default_factory=Slots)
     """Calls that are being made by all runs of this agent, by tool."""
+    reads: ReadCache = field(default_factory=ReadCache)
+    """What reads gave, of all runs of this agent, for as long as their tools say."""
     workers: Workers = field(default_factory=Workers)
     """Worker processes, for tools that want one."""
     redaction: Redaction = field(default_factory=lambda: Redaction.of(environment()))

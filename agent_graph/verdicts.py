@@ -192,6 +192,8 @@ class Provenance(Model):
     """Whether nobody outside can have written any of it: its tool is trusted, and whatever went into the call was."""
     sensitive: bool = False
     """Whether something sensitive went into the call. What the tool itself says of its output is in ``ToolSpec.sensitive``."""
+    as_of: float | None = None
+    """When it was read, where it was given again from an earlier call (``ttl``); in seconds since the epoch, UTC."""
 
 
 class Source(Model):

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from agent_graph.events import Event
 from agent_graph.execution.budget import Budget
 from agent_graph.execution.isolation import Workers
+from agent_graph.execution.reads import ReadCache
 from agent_graph.execution.results import Results
 from agent_graph.execution.slots import Slots
 from agent_graph.identity import RunId
@@ -38,6 +39,8 @@ class RunContext:
     emit: Callable[[Event], None] | None
     """Streams an event; recording it is ``record``'s job. None: nobody watches."""
     slots: Slots = field(default_factory=Slots)
+    reads: ReadCache = field(default_factory=ReadCache)
+    """What reads gave, of all runs of the agent."""
     workers: Workers = field(default_factory=Workers)
     loop: asyncio.AbstractEventLoop | None = None
     """Where async tools run: the caller's loop under an async caller; None for the background loop."""

@@ -44,10 +44,11 @@ class Freshness:
             tool = run.tools.get(source.tool or "")
             if before is None or tool is None or tool.spec.changes:
                 continue
-            age = run.clock.now() - (before.started or 0.0)
+            as_of = before.provenance.as_of if before.provenance is not None else None
+            age = run.clock.now() - (as_of or before.started or 0.0)
             if 0 <= age <= most:
                 continue
-            came = self._read(source)
+            came = self._read(source, most)
             if came is None or came.result.status != "succeeded":
                 why = came.result.error.message if came is not None and came.result.error else "it cannot be called now"
                 return f"step {need!r} was read {age:.0f} s ago, older than max_age_s ({most:g}), and could not be read again: {why}"
@@ -56,11 +57,11 @@ class Freshness:
             self._pipeline.judging.note(need, f"read again for step {step.id!r}, since it was {age:.0f} s old: {said}")
         return None
 
-    def _read(self, source: Step) -> Outcome | None:
+    def _read(self, source: Step, most: float) -> Outcome | None:
         prepared = self._pipeline.prepare(source)
         if not isinstance(prepared, Prepared):
             return prepared if isinstance(prepared, Outcome) else None
-        prepared.announced = True
+        prepared.announced, prepared.oldest = True, most
         while True:
             came = self._pipeline.settle(prepared, self._pipeline.attempt(prepared, waits=True))
             if came is not None:

@@ -100,6 +100,10 @@ class Prepared:
     """The same moment on the monotonic clock."""
     announced: bool = False
     judged: str | None = None
+    oldest: float = float("inf")
+    """Seconds: what was read longer ago may not stand for this call."""
+    as_of: float | None = None
+    """When what it was given was read, where an earlier call stands for it; in seconds since the epoch."""
 
     @property
     def changes(self) -> bool:

@@ -17,6 +17,7 @@ from agent_graph.events import StepStarted
 from agent_graph.execution import nested
 from agent_graph.execution.allowing import Allowing
 from agent_graph.execution.asking import doubt, request
+from agent_graph.execution.caching import Caching
 from agent_graph.execution.calls import Calls
 from agent_graph.execution.clarifying import Clarifying
 from agent_graph.execution.context import RunContext
@@ -84,6 +85,7 @@ class Pipeline:
         self.clarifying = Clarifying(run, judging, self.allowing)
         self.recovery = Recovery(run, judging, self.allowing, pause)
         self.calls = calls
+        self.caching = Caching(run, judging)
         self.pause = pause
         self.record = record
         self.stays = stays
@@ -245,6 +247,9 @@ class Pipeline:
 
     def attempt(self, prepared: Prepared, *, waits: bool = False) -> Reply:
         self.pause(0)  # a stopped run begins no call
+        given = self.caching.given_again(prepared)
+        if given is not None:
+            return given
         refused = self.refused(prepared)
         if refused is not None:
             return refused
@@ -273,6 +278,7 @@ class Pipeline:
                 prepared.approval,
             )
             prepared.approval = None  # used up
+            self.caching.changes()
         else:
             prepared.attempt += 1
         if self.run.emit is not None and not prepared.announced:
@@ -300,9 +306,11 @@ class Pipeline:
 
     def settle(self, prepared: Prepared, reply: Reply) -> Outcome | None:
         """What came of the call; None when it is to be made again."""
+        if prepared.changes:
+            self.caching.changes()
         match reply:
             case Returned():
-                return self.judging.returned(prepared, reply)
+                return self.caching.keep(prepared, self.judging.returned(prepared, reply))
             case Raised(error):
                 definite = isinstance(error, (NotDone, *prepared.tool.definite)) or not prepared.changes
                 failure = Failure(code="tool_failed", message=self.judging.describe(error), retryable=definite)

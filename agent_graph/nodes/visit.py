@@ -190,6 +190,7 @@ class Visit:
             clock=deps.clock,
             emit=self.emit,
             slots=deps.slots,
+            reads=deps.reads,
             workers=deps.workers,
             lineage=self.lineage,
             models=deps.models,
