@@ -65,4 +65,4 @@ class Freshness:
         while True:
             came = self._pipeline.settle(prepared, self._pipeline.attempt(prepared, waits=True))
             if came is not None:
-                return came
+                return self._pipeline.verifying.again(source, came)

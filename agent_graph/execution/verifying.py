@@ -6,7 +6,7 @@ A judge's word is on record before it is used, so that it is asked once about th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from agent_graph.errors import BudgetExceeded, ModelError, UsageError
@@ -20,7 +20,7 @@ from agent_graph.execution.outcome import Outcome, Waits, words
 from agent_graph.execution.thinking import think
 from agent_graph.identity import Digest, digest, new_id
 from agent_graph.plan import Judge, Step
-from agent_graph.verdicts import Approve, Evidence, Failure, Judgement, Reject, Request, Source, StepResult
+from agent_graph.verdicts import Approve, Evidence, Failure, Judgement, Reject, Request, Source, StepResult, StepStatus
 
 MAX_SHOWN = 8_000
 """Bytes of the evidence that stand in the request to a person; all of it is in the run."""
@@ -144,26 +144,26 @@ class StepVerifying:
         store.flush()
         before = store.ledger.result(standing.key)
         assert before is not None  # noqa: S101  # see above
-        cases = [self.case(step, criterion, before) for criterion in step.success_criteria if isinstance(criterion, Judge)]
+        cases = self.cases(step, before)
         found = self.verifying.look(cases)
         open_ = [(case, known) for case, known in zip(cases, found, strict=True) if known.holds is None]
-        refuted = [known for known in found if known.holds is False]
-        if open_ and not refuted:
+        if open_ and all(known.holds is not False for known in found):
             first, *more = [self.verifying.request(case, known, self.sources(step, before)) for case, known in open_]
             for request in more:
                 put(store, self.run.lease, request, self.run.record)
             return Waits(first)
         self.verifying.withdraw(cases)
-        failure = Failure(code="criteria_unmet", message="; ".join(unmet(refuted))) if refuted else None
-        result = before.model_copy(
-            update={
-                "status": "failed" if failure else "succeeded",
-                "error": failure,
-                "evidence": filled_in(before.evidence, found),
-                "finished": self.run.clock.now(),
-            }
-        )
+        result = decided(before, found).model_copy(update={"finished": self.run.clock.now()})
         return Outcome(key=standing.key, state=standing.state, result=result, durable=True)
+
+    def again(self, step: Step, came: Outcome) -> Outcome:
+        """Of a read that was made again before a step that wants its inputs fresh: what is the same as before is judged as before."""
+        if came.result.status != "needs_clarification":
+            return came
+        return replace(came, result=decided(came.result, self.verifying.look(self.cases(step, came.result))))
+
+    def cases(self, step: Step, result: StepResult) -> list[Case]:
+        return [self.case(step, criterion, result) for criterion in step.success_criteria if isinstance(criterion, Judge)]
 
     def case(self, step: Step, criterion: Judge, result: StepResult) -> Case:
         what = f"What step {step.id!r} of a plan gave" + (f"; its task: {step.description}" if step.description else "")
@@ -177,6 +177,14 @@ class StepVerifying:
             return ()
         what = f"steps.{step.id}.output"
         return (Source(label="untrusted", what=what, path=f"{of.source} → {what} → the verdict", into="the verdict"),)
+
+
+def decided(before: StepResult, found: Sequence[Evidence]) -> StepResult:
+    """The step's result with what was ``found``. What is still open counts as what does not hold."""
+    missed = unmet([each for each in found if each.holds is False] or found)
+    failure = Failure(code="criteria_unmet", message="; ".join(missed)) if missed else None
+    status: StepStatus = "failed" if failure else "succeeded"
+    return before.model_copy(update={"status": status, "error": failure, "evidence": filled_in(before.evidence, found)})
 
 
 def filled_in(before: Iterable[Evidence], found: Iterable[Evidence]) -> tuple[Evidence, ...]:

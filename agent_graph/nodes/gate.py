@@ -283,14 +283,16 @@ def _as_typed(value: Any, schema: Any, root: Mapping[str, Any]) -> Any:
 
 
 def _text(text: str, request: Request) -> Decision:
-    """Free text: the answer to a question, what became of a call in doubt, and at any other gate a no with its reason."""
+    """Free text: the answer to a question, what became of a call in doubt, and at any other gate but a criterion's a no with its reason."""
     if request.kind == "in_doubt" and text.strip().lower() in ("landed", "absent"):
         return _DECISION.validate_python({"type": "resolve", "outcome": text.strip().lower()})
-    return Respond(text=text) if "respond" in request.allowed else Reject(reason=text)
+    return Respond(text=text) if "respond" in request.allowed or request.criterion is not None else Reject(reason=text)
 
 
 def fit(decision: Decision, request: Request) -> Decision:
     """The decision as it is recorded, if it makes sense here: a yes to a proposed value is that answer. Raises Unclear."""
+    if request.criterion is not None and decision.type not in request.allowed:
+        raise Unclear("approve when it holds, or reject, with a reason, when it does not: words alone are not taken for either")
     if decision.type not in request.allowed:
         raise Unclear(f"a {request.kind} request is not answered with {decision.type!r}; it takes {', '.join(request.allowed)}")
     if isinstance(decision, Edit):

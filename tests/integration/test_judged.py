@@ -12,7 +12,7 @@ from agent_graph.errors import InvalidDecision
 from agent_graph.identity import RunId
 from agent_graph.plan import Judge
 from agent_graph.state import Run
-from agent_graph.testing import ScriptedPlanner
+from agent_graph.testing import FakeClock, ScriptedPlanner
 from agent_graph.verdicts import Respond
 
 KIND = Judge(judge="the text is kind")
@@ -205,3 +205,74 @@ def test_a_jump_to_the_end_does_not_pass_an_open_criterion(store_path: Path) -> 
         waiting = paused(agent.run(plan=plan(sends(success_criteria=()), goal=goal)))
         agent.graph.invoke(Command(goto="conclude"), {"configurable": {"thread_id": waiting.thread_id}})
         assert agent.get(waiting.id).status == "paused"
+
+
+# ── answered in a chat, and read again ────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    "said", ["it is lovely", {"decisions": [{"type": "respond", "message": "yes"}]}, [{"type": "response", "args": "no"}]]
+)
+def test_words_in_a_chat_are_asked_again_and_decide_nothing(store_path: Path, said: Any) -> None:
+    from langgraph.types import Command
+
+    with agent_of(store_path) as agent:
+        waiting = paused(agent.run(plan=plan(sends())))
+        agent.graph.invoke(Command(resume=said), {"configurable": {"thread_id": waiting.thread_id}})
+        (request,) = paused(agent.get(waiting.id)).requests
+    assert request.problem is not None
+    assert "approve when it holds" in request.problem
+
+
+@pytest.mark.parametrize(("said", "status"), [("approve", "succeeded"), ({"decisions": [{"type": "reject", "message": "rude"}]}, "failed")])
+def test_a_chat_can_say_yes_and_no(store_path: Path, said: Any, status: str) -> None:
+    from langgraph.types import Command
+
+    with agent_of(store_path) as agent:
+        waiting = paused(agent.run(plan=plan(sends())))
+        agent.graph.invoke(Command(resume=said), {"configurable": {"thread_id": waiting.thread_id}})
+        assert agent.get(waiting.id).status == status
+
+
+READ: list[str] = []
+
+
+@tool(risk="read_only")
+def letter() -> str:
+    """Reads the letter."""
+    return READ[-1]
+
+
+def reading(store: Path, clock: FakeClock) -> tuple[AgentGraph, Plan]:
+    steps = (
+        Step(id="letter", tool="letter", success_criteria=(KIND,)),
+        Step(id="mail", tool="send", args={"text": {"$ref": "steps.letter.output"}}, max_age_s=60),
+    )
+    return AgentGraph([send, letter], store=store, clock=clock), plan(*steps)
+
+
+def test_what_is_read_again_and_is_the_same_is_judged_as_before(store_path: Path) -> None:
+    clock = FakeClock()
+    READ.append("dear Ann")
+    agent, wanted = reading(store_path, clock)
+    with agent:
+        run = paused(agent.run(plan=wanted))
+        run = paused(agent.resume(run.id, Approve()))
+        assert [request.kind for request in run.requests] == ["step"]
+        clock.advance(3600)
+        run = agent.resume(run.id, Approve())
+    assert (run.status, SENT) == ("succeeded", ["dear Ann"])
+
+
+def test_what_is_read_again_and_is_another_is_not_passed_on_unjudged(store_path: Path) -> None:
+    clock = FakeClock()
+    READ.append("dear Ann")
+    agent, wanted = reading(store_path, clock)
+    with agent:
+        run = paused(agent.run(plan=wanted))
+        run = paused(agent.resume(run.id, Approve()))
+        clock.advance(3600)
+        READ.append("get lost")
+        run = agent.resume(run.id, Approve())
+    assert run.error is not None
+    assert (run.error.code, SENT) == ("stale_input", [])
