@@ -14,6 +14,7 @@ from agent_graph.cli.exits import SUCCEEDED
 from agent_graph.cli.options import AsJson, RunArgument, StorePath
 from agent_graph.cli.outcome import say_answer, say_diagnosis, say_resumable, say_waiting
 from agent_graph.cli.output import STYLES, Out
+from agent_graph.cli.usage import usage_lines
 from agent_graph.errors import UsageError
 from agent_graph.runs import read_run
 from agent_graph.state import Run
@@ -42,6 +43,8 @@ def show(context: typer.Context, run: RunArgument, store: StorePath = str(DEFAUL
         out.console.print(row, soft_wrap=True)
     if checklist.items:
         out.say(f"  {summary(checklist)}", "dim")
+    for number, line in enumerate(usage_lines(found)):
+        out.say(line, "" if number else "dim")
     say_state(out, found, store)
     return SUCCEEDED
 
@@ -70,17 +73,27 @@ def trace(context: typer.Context, run: RunArgument, store: StorePath = str(DEFAU
 
     With --json: an array of events.
     """
+    from agent_graph.events import Replanned
+    from agent_graph.execution.history import revision_of
     from agent_graph.trace.render import event_line
+    from agent_graph.trace.revised import revision_lines
 
     out = Out.of(context, as_json=as_json)
     with SqliteStore(store, must_exist=True) as opened:
         record = opened.runs.get(opened.runs.find(run))
         events = opened.events.of(record.id)
+        changes = {
+            event.version: list(revision_lines(*revision_of(opened, record.id, event.version)))
+            for event in events
+            if isinstance(event, Replanned) and not out.json
+        }
     if out.json:
         out.document([event.document() for event in events])
         return SUCCEEDED
     for event in events:
         out.say(event_line(event, record.created))
+        for line in changes.get(event.version, ()) if isinstance(event, Replanned) else ():
+            out.say(f"{'':11}{line}", "dim")
     return SUCCEEDED
 
 
