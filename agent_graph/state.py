@@ -111,7 +111,7 @@ class Run(Model):
     def __str__(self) -> str:
         parts = [f"run {self.id}: {self.status}"]
         if self.plan is not None and self.results:
-            parts.append(f"{len(self.results)} of {len(self.plan.steps)} steps have a result")
+            parts.append(f"{sum(step_id in self.plan.by_id for step_id in self.results)} of {len(self.plan.steps)} steps have a result")
         if self.requests:
             parts.append(f"{len(self.requests)} waiting for a person")
         if self.error is not None:

@@ -62,9 +62,10 @@ class AgentStep:
         except Stopped as stopped:
             return stopped.came
         except Bound as bound:
-            return self.failed(started, "agent_bound", f"step {self.step.id} has reached a bound: {bound}", self.conversation.outcome_key)
+            return self.at_bound(started, str(bound))
         except (Overspent, BudgetExceeded) as error:
-            return self.judging.blocked(self.step, "budget_exceeded", str(error))
+            own = isinstance(error, BudgetExceeded) and str(error).endswith(f" of step {self.step.id}")
+            return self.at_bound(started, str(error)) if own else self.judging.blocked(self.step, "budget_exceeded", str(error))
         except ModelError as error:
             return self.failed(started, "model_failed", self.judging.words(error))
         except TooLate as late:
@@ -192,6 +193,9 @@ class AgentStep:
         if self.calls.made:
             result = result.model_copy(update={"evidence": (*result.evidence, *evidence(self._claims, succeeded, by))})
         return Outcome(key=self.conversation.outcome_key, state="done", result=result, durable=True)
+
+    def at_bound(self, started: float, which: str) -> Outcome:
+        return self.failed(started, "agent_bound", f"agent {self.step.id} has reached a bound: {which}", self.conversation.outcome_key)
 
     def failed(self, started: float, code: str, message: str, key: EffectKey | None = None) -> Outcome:
         """``key``: of the conversation, when it has come to its end with that; without it, another try goes on where it was."""

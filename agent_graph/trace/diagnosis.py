@@ -35,6 +35,9 @@ CAUSES: dict[str, Cause] = {
     "tool_failed": "tool",
     "timeout": "tool",
     "outcome_unknown": "tool",
+    "model_failed": "tool",
+    "agent_bound": "budget",
+    "inputs_too_large": "plan",
 }
 """By reason code, what is to blame."""
 
