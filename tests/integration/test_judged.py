@@ -198,12 +198,12 @@ def test_a_goals_question_is_none_of_the_planners(store_path: Path) -> None:
 
 
 def test_a_jump_to_the_end_does_not_pass_an_open_criterion(store_path: Path) -> None:
-    from langgraph.types import Command
-
     goal = Goal(text="be kind", success_criteria=(KIND,))
     with agent_of(store_path) as agent:
         waiting = paused(agent.run(plan=plan(sends(success_criteria=()), goal=goal)))
-        agent.graph.invoke(Command(goto="conclude"), {"configurable": {"thread_id": waiting.thread_id}})
+        config: Any = {"configurable": {"thread_id": waiting.thread_id}}
+        agent.graph.update_state(config, {"next": "conclude", "status": "succeeded"}, as_node="observe")
+        agent.graph.invoke(None, config)
         assert agent.get(waiting.id).status == "paused"
 
 
