@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
@@ -9,8 +10,8 @@ from typing import Any, Literal, Self, get_args
 from pydantic import Field, SkipValidation, ValidationError, field_validator, model_validator
 
 from agent_graph.documents import Document, describe, describe_path, read_text
-from agent_graph.errors import InvalidDocument
-from agent_graph.plan import Model
+from agent_graph.errors import InvalidDocument, UsageError
+from agent_graph.plan import Identifier, Model
 
 Role = Literal["planner", "replanner", "executor", "judge", "summarizer"]
 """
@@ -30,6 +31,15 @@ call; ``plain``: the schema stands in the prompt, and the reply is JSON in the t
 """
 
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh"]
+
+
+# A provider has more than one letter, unlike a drive; and the name of a file ends in its kind.
+_SPEC = re.compile(r"[a-z][a-z0-9_]+:(?!.*\.(?:ya?ml|json)$).*", re.DOTALL)
+
+
+def names_model(text: str) -> bool:
+    """Whether the text is the spec of a chat model, such as ``openai:gpt-5``, and not the path of a file."""
+    return _SPEC.fullmatch(text) is not None
 
 
 class RoleModel(Model):
@@ -110,7 +120,7 @@ class Models(Model):
     executor: RoleModel | None = None
     judge: RoleModel | None = None
     summarizer: RoleModel | None = None
-    specialists: dict[str, Specialist] = {}
+    specialists: dict[Identifier, Specialist] = {}
     judge_plans: bool = False
     """Whether the judge remarks on each plan before a person sees it."""
 
@@ -123,13 +133,17 @@ class Models(Model):
     def of(cls, given: Models | Mapping[str, Any] | str | Path) -> Models:
         """From a mapping by role (``{"planner": "openai:gpt-5", "executor": {"model": …}}``) or the path of a YAML file of that form.
 
-        Raises InvalidDocument.
+        Raises InvalidDocument and UsageError.
         """
         match given:
             case Models():
                 return given
+            case str() if names_model(given):
+                raise UsageError(f"{given!r} names a model, and not whose: give models={{'planner': {given!r}, …}}, or the path of a file")
             case str() | Path():
                 return Document(read_text(given), str(given)).read(cls)
+            case _ if not isinstance(given, Mapping):
+                raise UsageError(f"{given!r} says nothing of models: give a mapping by role, or the path of a YAML file of that form")
             case _:
                 try:
                     return cls.model_validate(dict(given))

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from pathlib import Path
 from typing import Any, get_args
 
 from agent_graph.errors import UsageError
 from agent_graph.models.clients import Clients
+from agent_graph.models.roles import names_model
 from agent_graph.plan import Blueprint, Granularity, Mode, Plan
 from agent_graph.planners.blueprint import BlueprintPlanner, StaticPlanner
 from agent_graph.planners.inline import InlinePlanner
 from agent_graph.ports import Planner
 
-# A provider has more than one letter, unlike a drive; and the name of a blueprint's file ends in its kind.
-_MODEL = re.compile(r"[a-z][a-z0-9_]+:(?!.*\.(?:ya?ml|json)$).*", re.DOTALL)
-
-
-def names_model(text: str) -> bool:
-    """Whether the text is the spec of a chat model, such as ``openai:gpt-5``, and not the path of a blueprint."""
-    return _MODEL.fullmatch(text) is not None
+__all__ = ["as_planner", "names_model", "planner_with"]
 
 
 def planner_with(thing: Any, clients: Clients, mode: Mode | None = None, granularity: Granularity = "auto") -> Planner | None:
