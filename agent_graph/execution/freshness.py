@@ -33,6 +33,7 @@ class Freshness:
 
     def _renew(self, step: Step, most: float) -> str | None:
         run, results = self._pipeline.run, self._pipeline.results
+        run.store.flush()  # what was read a moment ago may have been given again from long ago
         for need in sorted(step.reads):
             source = run.plan.by_id[need]
             if results.status(need) != "succeeded":
