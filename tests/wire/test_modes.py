@@ -13,6 +13,7 @@ import pytest
 from agent_graph import AgentGraph, Approve, Goal, Plan, Policy, UsageError, tool
 from agent_graph.events import Note, PlanMade
 from agent_graph.planners.chat_model import ChatModelPlanner
+from agent_graph.policy.rules import Rule
 
 from .conftest import ModelServer, chat_openai, completion, plan_reply, tool_step
 
@@ -202,6 +203,38 @@ def test_what_fails_inline_is_planned(server: ModelServer, models: dict[str, Any
 def test_inline_without_an_executor_is_refused_at_once(server: ModelServer, store_path: Path) -> None:
     with pytest.raises(UsageError, match="executor"):
         AgentGraph([find], planner=chat_openai(server), mode="inline", store=store_path)
+
+
+def test_inline_reaches_nothing_that_the_policy_or_a_scope_rules_out(server: ModelServer, models: dict[str, Any], store_path: Path) -> None:
+    @tool(risk="read_only", scopes=["hr:read"])
+    def salaries() -> list[int]:
+        """Salaries."""
+        return [1]
+
+    @tool(risk="read_only")
+    def diary() -> str:
+        """A diary."""
+        return "secret"
+
+    server.says("nothing")
+    policy = Policy(rules=(Rule(verdict="allow", tools=("*",)), Rule(verdict="deny", tools=("diary",))))
+    with AgentGraph([find, salaries, diary], models=models, policy=policy, mode="inline", store=store_path) as agent:
+        run = agent.run("salaries and diary, please")
+    assert run.plan is not None
+    assert (run.status, run.plan.steps[0].allowed_tools) == ("succeeded", ("find",))
+
+
+def test_an_inline_plan_refers_to_the_parameters_and_is_kept_to_what_was_said(
+    server: ModelServer, models: dict[str, Any], store_path: Path
+) -> None:
+    server.says("a1 is fine")
+    goal = Goal(text="How is the host?", params={"host": "a1"}, constraints=("one sentence",))
+    with AgentGraph([find], models=models, mode="inline", store=store_path) as agent:
+        run = agent.run(goal)
+    assert run.plan is not None
+    (step,) = run.plan.steps
+    assert step.args == {"host": {"$ref": "params.host"}}
+    assert step.agent == "How is the host?\n\n# To be kept to\n\n- one sentence"
 
 
 @pytest.mark.parametrize(("dial", "value"), [("mode", "fast"), ("granularity", "medium")])
