@@ -16,6 +16,7 @@ import pytest
 HERE = Path(__file__).parent
 collect_ignore = ["coding_agent/project"]
 """Its test is the one that fails."""
+WRONG_USE = 2
 _RUN = re.compile(r"^run ([0-9a-f-]{36})", re.MULTILINE)
 
 
@@ -28,14 +29,14 @@ class Example:
     calls: list[str] = field(default_factory=list)
 
     def __call__(self, *words: str, code: int) -> str:
-        """``python examples/NAME/run.py WORDS``. Asserts the exit code; returns what was written."""
-        env = {name: value for name, value in os.environ.items() if not name.startswith("OPENAI_")} | {"LANGSMITH_TRACING": "false"}
+        """``python examples/NAME/run.py WORDS``. Asserts the exit code, and that only errors go to stderr; returns what was written."""
+        env = {**os.environ, "LANGSMITH_TRACING": "false"}
         command = [sys.executable, "-W", "error", str(HERE / self.name / "run.py"), *words, "--folder", str(self.folder)]
         done = subprocess.run(command, cwd=self.folder, env=env, capture_output=True, text=True, timeout=60, check=False)
         assert done.returncode == code, f"{done.stdout}\n{done.stderr}"
-        assert not done.stderr
+        assert bool(done.stderr) == (code == WRONG_USE)
         self.calls.append(done.stdout)
-        return done.stdout
+        return done.stdout + done.stderr
 
     @property
     def run(self) -> str:
@@ -44,11 +45,17 @@ class Example:
 
 
 @pytest.fixture
-def example(tmp_path: Path) -> Callable[[str], Example]:
+def example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Example]:
+    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "AGENT_GRAPH_MODEL"):
+        monkeypatch.delenv(name, raising=False)
     return lambda name: Example(name, tmp_path)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
+    """As in tests/conftest.py, which adds up what was not run."""
     absent = [program for mark in item.iter_markers("needs") for program in mark.args if shutil.which(program) is None]
+    if absent and os.environ.get("CI", "").lower() in {"1", "true"}:
+        pytest.fail(f"{', '.join(absent)} not found: add its Debian package to .ci/run", pytrace=False)
     if absent:
+        item.user_properties += [("needs", program) for program in absent]
         pytest.skip(f"needs {', '.join(absent)}")

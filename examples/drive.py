@@ -20,9 +20,9 @@ EXIT = {"succeeded": 0, "paused": 3}
 
 @contextmanager
 def model(script: Script) -> Iterator[str]:
-    """The model's name. With OPENAI_API_KEY it is a real one ($EXAMPLE_MODEL); without, a server on loopback that replies as scripted."""
+    """The model's name. With OPENAI_API_KEY it is a real one ($AGENT_GRAPH_MODEL); without, a server on loopback that replies as scripted."""
     if os.environ.get("OPENAI_API_KEY"):
-        yield os.environ.get("EXAMPLE_MODEL", "openai:gpt-5-mini")
+        yield os.environ.get("AGENT_GRAPH_MODEL", "openai:gpt-5-mini")
         return
     with ModelServer(script) as server:
         os.environ |= {"OPENAI_API_KEY": "there-is-no-key", "OPENAI_BASE_URL": server.url}
