@@ -13,7 +13,7 @@ from agent_graph.plan import Plan, Step
 from agent_graph.policy.lineage import Lineage, Origin, lineage_of
 from agent_graph.policy.nesting import lay_out
 from agent_graph.revision import Revision, compare
-from agent_graph.verdicts import Source
+from agent_graph.verdicts import Request, Source
 
 
 def keep(visit: Visit, came: Plan, read: tuple[Source, ...], by: str) -> tuple[Plan, Revision]:
@@ -31,7 +31,7 @@ def keep(visit: Visit, came: Plan, read: tuple[Source, ...], by: str) -> tuple[P
         }
     )
     made = Plan.model_validate(made.document())  # digest and lookups are computed anew
-    outdated = [request.id for request in store.approvals.open(visit.run_id) if request.kind in ("plan", "step")]
+    outdated = [request.id for request in store.approvals.open(visit.run_id) if is_outdated(request, visit.plan, made)]
     store.approvals.close(visit.lease, outdated)
     remarks(visit, made)
     ended = [step_id for step_id in frozen if not visit.results.unsettled(step_id)]
@@ -55,6 +55,13 @@ def keep(visit: Visit, came: Plan, read: tuple[Source, ...], by: str) -> tuple[P
         )
     )
     return made, revision
+
+
+def is_outdated(request: Request, before: Plan, made: Plan) -> bool:
+    """Whether a new version has no use for the answer: a question about a step stands while the step does, as it was."""
+    about = request.part_of or request.step_id
+    gone = request.kind == "question" and about is not None and made.by_id.get(about) != before.by_id.get(about)
+    return request.kind in ("plan", "step") or gone
 
 
 def carried_over(plan: Plan, frozen: Mapping[str, Step], came: Plan) -> tuple[Step, ...]:

@@ -276,3 +276,40 @@ def test_what_is_read_again_and_is_another_is_not_passed_on_unjudged(store_path:
         run = agent.resume(run.id, Approve())
     assert run.error is not None
     assert (run.error.code, SENT) == ("stale_input", [])
+
+
+# ── a new version meanwhile ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+@tool(risk="read_only")
+def broken() -> str:
+    """Never works."""
+    raise OSError("out of order")
+
+
+BROKEN = Step(id="broken", tool="broken", depends_on=("other",))
+OTHER = Step(id="other", tool="look", args={"text": "other"})
+
+
+def replanned(store: Path, *then: Step) -> tuple[AgentGraph, Run]:
+    planner = ScriptedPlanner(plan(sends(), OTHER, BROKEN), plan(*then))
+    agent = AgentGraph([send, look, broken], planner=planner, policy=Policy.allow_all(), store=store)
+    return agent, agent.run("be kind")
+
+
+def test_a_new_version_with_the_same_step_asks_the_same_and_does_not_carry_it_out_again(store_path: Path) -> None:
+    agent, run = replanned(store_path, sends(), OTHER)
+    with agent:
+        assert paused(run).plan is not None
+        (request,) = run.requests
+        assert (request.criterion, run.plan.version) == ("the text is kind", 2)  # type: ignore[union-attr]
+        done = agent.resume(run.id, Approve(), by="ann")
+    assert (done.status, SENT.count("dear Ann")) == ("succeeded", 1)
+    assert done.results["mail"].evidence[0].by == "person:ann"
+
+
+def test_a_new_version_without_the_step_has_no_use_for_the_answer(store_path: Path) -> None:
+    agent, run = replanned(store_path, OTHER)
+    with agent:
+        assert (run.status, run.requests) == ("succeeded", ())
+    assert SENT.count("dear Ann") == 1
