@@ -25,11 +25,12 @@ def figures(text: str) -> list[str]:
 
 
 def _is_known(figure: str, known: list[float]) -> bool:
-    """As a number with as many decimals as it is written with; a share may be written as a percentage."""
+    """As a number with as many decimals as it is written with. A share may be written as a percentage, and a minus as a word: it fell by 5."""
     for value, decimals in _readings(figure):
         for number in known:
             for scaled in (number, number * 100):
-                if abs(scaled - value) <= 0.5000001 * 10**-decimals or abs(abs(scaled) - abs(value)) <= 1e-9:
+                size = scaled if value < 0 else abs(scaled)
+                if abs(size - value) <= 0.5000001 * 10**-decimals:
                     return True
     return False
 
