@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from agent_graph.events import StepFinished
 from agent_graph.identity import RunId
-from agent_graph.plan import Plan, Step
+from agent_graph.plan import Goal, Plan, Step
 from agent_graph.policy.dataflow import expression_reads
 from agent_graph.policy.params import with_params
 from agent_graph.policy.repeating import CIRCUMSTANCES, OF_OUTPUTS, PASSING, Failed, ancestors, expected_of, key_of, key_of_plan
@@ -60,8 +60,8 @@ def failing(store: Store, run_id: RunId, plans: Mapping[int, Plan]) -> list[Fail
     return list(found.values())
 
 
-def failed_calls(store: Store, run_id: RunId, version: int) -> dict[str, Failed]:
-    """By ``key_of``, the calls that version ``version`` should not propose again: failed for good, or refused, in an earlier one."""
+def failed_calls(store: Store, run_id: RunId, version: int, goal: Goal) -> dict[str, Failed]:
+    """By ``key_of``, the calls that version ``version`` should not propose again: failed for good, or refused for this goal, in an earlier one."""
     refused = [record for earlier in range(1, version) for record in store.approvals.rejections(run_id, earlier)]
     if not refused and not any_failed(store, run_id):
         return {}
@@ -87,8 +87,8 @@ def failed_calls(store: Store, run_id: RunId, version: int) -> dict[str, Failed]
             found[sent] = was
     for record in refused:
         request, plan = record.request, plans.get(record.request.plan_version)
-        if plan is None:
-            continue
+        if plan is None or plan.goal != goal:
+            continue  # what was refused may be just what is wanted now
         reason = getattr(record.decision, "reason", "")
         said = f"{record.by or 'a person'} refused it{': ' + _cut(reason, MOST_MESSAGE) if reason else ''}"
         step = plan.by_id.get(request.step_id or "")

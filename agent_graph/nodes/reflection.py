@@ -36,6 +36,8 @@ def why(visit: Visit) -> str:
 def _said(record: ApprovalRecord) -> str:
     """A no, in words."""
     request, reason = record.request, getattr(record.decision, "reason", "") or "no reason given"
+    if request.criterion is not None:
+        return f"{record.by or 'a person'} says that this does not hold: {request.criterion}: {reason}"
     what = f"step {request.step_id}" if request.step_id else "the question" if request.kind == "question" else "the plan"
     return f"{what} was rejected by {record.by or 'a person'}: {reason}"
 

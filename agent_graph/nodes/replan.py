@@ -18,7 +18,7 @@ from agent_graph.nodes.reflection import approvals, attempts, why
 from agent_graph.nodes.versions import keep
 from agent_graph.nodes.visit import Visit
 from agent_graph.plan import Plan
-from agent_graph.ports import GiveUp, Question, ReplanningContext
+from agent_graph.ports import Answer, GiveUp, Question, ReplanningContext
 from agent_graph.state import State, Update
 from agent_graph.verdicts import Source
 
@@ -82,7 +82,7 @@ def ask(visit: Visit, told: Callable[[], ReplanningContext]) -> Any:
     """What the planner answers; None when the run ends instead, and why is on record."""
     given = told()
     try:
-        return visit.think(lambda: visit.planner.replan(given))
+        came = visit.think(lambda: visit.planner.replan(given))
     except CancelAsked:
         return None
     except BudgetExceeded as error:
@@ -93,6 +93,9 @@ def ask(visit: Visit, told: Callable[[], ReplanningContext]) -> Any:
     except Exception as error:
         visit.blame("planner_failed", f"the planner {visit.planner.name} failed: {type(error).__name__}: {error}")
         return None
+    if isinstance(came, Answer):  # what has ended is enough: no step is left to do
+        return Plan(goal=given.goal, answer=came.text, reason="what has come so far answers the goal")
+    return came
 
 
 def take(visit: Visit, came: Any, read: tuple[Source, ...], by: str) -> Update:
@@ -109,7 +112,7 @@ def take(visit: Visit, came: Any, read: tuple[Source, ...], by: str) -> Update:
         case _:
             visit.blame(
                 "planner_failed",
-                f"the planner {visit.planner.name} returned {type(came).__name__} instead of a Plan, a Question or a GiveUp",
+                f"the planner {visit.planner.name} returned {type(came).__name__} instead of a Plan, a Question, an Answer or a GiveUp",
             )
     return {}
 

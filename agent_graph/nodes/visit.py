@@ -138,7 +138,7 @@ class Visit:
         """What a version of the planner's should not propose again. What a person wants is theirs to know."""
         if self.current is None or self.plan.parent is None or not self.plan.created_by.startswith(self.planner.name):
             return {}
-        return failed_calls(self.deps.store, self.run_id, self.plan.version)
+        return failed_calls(self.deps.store, self.run_id, self.plan.version, self.plan.goal)
 
     @property
     def lineage(self) -> dict[str, Origin]:

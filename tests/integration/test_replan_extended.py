@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from agent_graph import AgentGraph, Approve, GiveUp, Limits, Plan, Policy, Question, Reject, Respond, Step, tool
+from agent_graph import AgentGraph, Answer, Approve, GiveUp, Limits, Plan, Policy, Question, Reject, Respond, Step, tool
 from agent_graph.events import Replanned
 from agent_graph.ports import ReplanningContext
 from agent_graph.state import Run
@@ -55,6 +55,12 @@ def test_an_open_plan_is_planned_on_until_it_is_closed(store_path: Path) -> None
     contexts = it.planner.contexts[1:]
     assert all(isinstance(context, ReplanningContext) and context.extending for context in contexts)
     assert [sorted(context.results) for context in contexts if isinstance(context, ReplanningContext)] == [["a"], ["a", "b"]]
+
+
+def test_an_answer_closes_the_plan(store_path: Path) -> None:
+    it = Setting(store_path, steps(look("a")), Answer("that is all"))
+    done = it.run()
+    assert (done.status, done.answer, it.calls) == ("succeeded", "that is all", ["a"])
 
 
 def test_planning_on_takes_no_replans(store_path: Path) -> None:
