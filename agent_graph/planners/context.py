@@ -7,7 +7,7 @@ from typing import Any
 
 from agent_graph.plan import Criterion, Judge, Plan
 from agent_graph.planners.measure import BYTES, Measure
-from agent_graph.planners.plan_schema import write_step
+from agent_graph.planners.plan_schema import write_steps
 from agent_graph.planners.reply import write_references
 from agent_graph.planners.wording import as_json, data, listed, sections
 from agent_graph.ports import Attempt, PlanningContext, ReplanningContext
@@ -75,7 +75,7 @@ def is_frozen(result: StepResult | None) -> bool:
 
 def _plan(plan: Plan) -> str:
     """The plan as the model is to write one."""
-    return as_json({"steps": [write_step(step) for step in plan.steps], **_about(plan)})
+    return as_json({"steps": write_steps(plan), **_about(plan)})
 
 
 def _rest(plan: Plan) -> str:
@@ -92,10 +92,10 @@ def _done(context: ReplanningContext, measure: Measure) -> str:
     """Each step with what came of it, in the plan's order: the next request begins with the same bytes, and only adds."""
     outputs = _outputs(context, measure)
     lines = []
-    for step in context.plan.steps:
+    for step, written in zip(context.plan.steps, write_steps(context.plan), strict=True):
         result = context.results.get(step.id)
         came = ["not run"] if result is None else [result.status, *_said(result, measure), *outputs[step.id]]
-        lines.append(f"- {as_json(write_step(step))} → {'; '.join(came)}")
+        lines.append(f"- {as_json(written)} → {'; '.join(came)}")
     return "\n".join(lines) or "Nothing yet."
 
 

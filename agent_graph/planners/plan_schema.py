@@ -17,7 +17,7 @@ A model that is held to no schema may leave out what may be empty, and may write
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -147,6 +147,8 @@ class PlanSchema:
             ) from None
         if plan.open:
             _check_next(plan, before)
+        if before is not None:
+            _check_parts(plan, before)
         return plan if before is None else plan.model_copy(update={"steps": tuple(_as_before(step, before) for step in plan.steps)})
 
     def _read_step(self, step: Any, at: str) -> dict[str, Any]:
@@ -192,6 +194,14 @@ def _check_next(plan: Plan, before: Plan | None) -> None:
         raise WrongReply([f"step {one} needs {need}, which has not run yet; plan {one} once it has" for one, need in waiting])
 
 
+def _check_parts(plan: Plan, before: Plan) -> None:
+    """Raises WrongReply when a part of a nested plan is written as a step of its own."""
+    was = {step.id: step.part_of for step in before.steps if step.part_of is not None}
+    parts = [step.id for step in plan.steps if step.id in was]
+    if parts:
+        raise WrongReply([f"step {part} is part of {was[part]} and comes with it; leave it out" for part in parts])
+
+
 # Models without strict mode leave out what may be empty.
 _LEFT_OUT: dict[str, Any] = {
     "description": "",
@@ -222,22 +232,32 @@ def _as_before(step: Step, before: Plan) -> Step:
     return step.model_copy(update=update)
 
 
-def write_step(step: Step) -> dict[str, Any]:
-    """A step as the model is to write it, without what is left at its default."""
+def write_steps(plan: Plan) -> list[dict[str, Any]]:
+    """The steps as the model is to write them, without what is left at its default. Parts of a nested plan say so: they are not written."""
+    parts = {step.id for step in plan.steps if step.part_of is not None}
+    return [write_step(step, parts) for step in plan.steps]
+
+
+def write_step(step: Step, parts: Collection[str] = ()) -> dict[str, Any]:
+    """``parts``: steps that are parts of a nested plan, for which its step waits without saying so."""
     document = write_references(step.model_dump(mode="json", exclude_defaults=True))
+    args = document.get("args", {})
     match step.kind:
         case "tool":
-            do = {"tool": step.tool, "args": document.get("args", {})}
+            do = {"tool": step.tool, "args": args}
         case "blueprint":
-            do = {"blueprint": step.blueprint, "params": document.get("args", {})}
+            do = {"blueprint": step.blueprint, "params": args["params"] if args.keys() >= {"params", "answer"} else args}
         case "ask":
-            do = {"ask": step.ask, **document.get("args", {})}
+            do = {"ask": step.ask, **args}
         case kind:
-            inputs = [{"name": name, "value": value} for name, value in document.get("args", {}).items()]
+            inputs = [{"name": name, "value": value} for name, value in args.items()]
             do = {kind: document[kind], "inputs": inputs, **_given(document, ("allowed_tools", "executor"))}
             if kind == "agent" and step.budget is not None:
                 do["max_turns"] = step.budget.max_turns
-    return {"id": step.id, "do": do, **_given(document, (*(name for name in _LEFT_OUT), "part_of"))}
+    written = {"id": step.id, "do": do, **_given(document, (*_LEFT_OUT, "part_of"))}
+    if step.kind == "blueprint" and "depends_on" in written:
+        written["depends_on"] = [need for need in step.depends_on if need not in parts]
+    return written
 
 
 def _given(document: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:

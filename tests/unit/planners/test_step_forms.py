@@ -10,7 +10,8 @@ import pytest
 from agent_graph.models.replies import WrongReply
 from agent_graph.plan import Blueprint, Goal, Interpretation, Param, Plan, Risk, Step
 from agent_graph.planners.offer import Offer
-from agent_graph.planners.plan_schema import PlanSchema, write_step
+from agent_graph.planners.plan_schema import PlanSchema, write_step, write_steps
+from agent_graph.policy.nesting import lay_out
 from agent_graph.ports import Question, ToolSpec
 
 GOAL = Goal(text="try")
@@ -36,9 +37,9 @@ def read(offer: Offer, *steps: dict[str, Any], before: Plan | None = None, **mor
     return plan
 
 
-def problem(offer: Offer, *steps: Any, **more: Any) -> str:
+def problem(offer: Offer, *steps: Any, before: Plan | None = None, **more: Any) -> str:
     with pytest.raises(WrongReply) as caught:
-        read(offer, *steps, **more)
+        read(offer, *steps, before=before, **more)
     return str(caught.value)
 
 
@@ -148,6 +149,22 @@ def test_an_agent_that_is_kept_keeps_its_other_bounds() -> None:
     )
     before = Plan(goal=GOAL, steps=(was,))
     assert read(ALL, write_step(was), before=before).steps == (was,)
+
+
+def test_a_nested_plan_is_shown_as_its_step_which_may_be_written_again() -> None:
+    outer = Step(id="weekly", blueprint="report", args={"host": "a1"}, depends_on=("first",))
+    laid = lay_out(Plan(goal=GOAL, steps=(Step(id="first", tool="look", args={"at": "x"}), outer)), {"report": REPORT})
+    assert [step.part_of for step in laid.steps] == [None, "weekly", None]
+    shown = {step["id"]: step for step in write_steps(laid)}
+    assert shown["weekly__look"]["part_of"] == "weekly"
+    again = read(ALL, shown["first"], shown["weekly"], before=laid)
+    assert lay_out(again, {"report": REPORT}).steps == laid.steps
+
+
+def test_a_part_of_a_nested_plan_is_not_written_down_as_a_step() -> None:
+    laid = lay_out(Plan(goal=GOAL, steps=(Step(id="weekly", blueprint="report", args={"host": "a1"}),)), {"report": REPORT})
+    part = {"id": "weekly__look", "do": {"tool": "look", "args": {"at": "x"}}}
+    assert problem(ALL, part, before=laid) == "step weekly__look is part of weekly and comes with it; leave it out"
 
 
 def test_the_goal_is_interpreted_before_the_reply() -> None:
