@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from agent_graph.events import Event
 from agent_graph.execution.budget import Budget
 from agent_graph.execution.isolation import Workers
+from agent_graph.execution.part_budget import PartBudgets
 from agent_graph.execution.reads import ReadCache
 from agent_graph.execution.results import Results
 from agent_graph.execution.slots import Slots
@@ -52,6 +53,8 @@ class RunContext:
     """Of what models are asked for the run's steps."""
     budget: Budget | None = None
     """None: nothing bounds the calls."""
+    parts: PartBudgets | None = None
+    """What nested plans may use; None: none of them is bounded."""
     redaction: Redaction = NOTHING
     """Secrets that are kept out of whatever is written down."""
     stop: threading.Event = field(default_factory=threading.Event)

@@ -73,9 +73,10 @@ class TimedOut:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The call was not made: it does not fit into what the run may still use."""
+    """The call was not made: it does not fit into what the run, or its nested plan, may still use."""
 
     why: str
+    code: str = "budget_exceeded"
 
 
 Reply = Returned | Raised | TimedOut | Refused

@@ -296,10 +296,12 @@ class Pipeline:
 
     def refused(self, prepared: Prepared) -> Refused | None:
         """A call whose worst case does not fit into what is left is not made, nor tried again."""
-        if self.run.budget is None:
-            return None
-        why = self.run.budget.take(prepared.tool.spec, prepared.args, prepared.timeout, first=prepared.attempt == 0)
-        return Refused(why) if why else None
+        call, first = (prepared.tool.spec, prepared.args, prepared.timeout), prepared.attempt == 0
+        if self.run.parts is not None and (why := self.run.parts.take(prepared.step, *call, first=first)):
+            return Refused(why, "part_over_budget")
+        if self.run.budget is not None and (why := self.run.budget.take(*call, first=first)):
+            return Refused(why)
+        return None
 
     def tool_context(self, prepared: Prepared) -> ToolContext:
         return ToolContext(run_id=self.run.run_id, step_id=prepared.step.id, idempotency_key=prepared.key, deadline=prepared.deadline)
@@ -308,14 +310,18 @@ class Pipeline:
         """What came of the call; None when it is to be made again."""
         if prepared.changes:
             self.caching.changes()
+        if self.run.parts is not None and not isinstance(reply, Refused) and prepared.as_of is None:
+            nothing = isinstance(reply, Raised) and (not prepared.changes or isinstance(reply.error, (NotDone, *prepared.tool.definite)))
+            took = max(0.0, self.run.clock.now() - prepared.started)
+            self.run.parts.done(prepared.step, prepared.tool.spec, prepared.args, prepared.timeout, took, nothing=nothing)
         match reply:
             case Returned():
                 return self.caching.keep(prepared, self.judging.returned(prepared, reply))
             case Raised(error):
                 definite = isinstance(error, (NotDone, *prepared.tool.definite)) or not prepared.changes
                 failure = Failure(code="tool_failed", message=self.judging.describe(error), retryable=definite)
-            case Refused(why):
-                return self.judging.blocked(prepared.step, "budget_exceeded", why, prepared.args, prepared.judged)
+            case Refused(why, code):
+                return self.judging.blocked(prepared.step, code, why, prepared.args, prepared.judged)
             case TimedOut(still_running):
                 definite = not prepared.changes
                 left = "; the call was left behind and may still end" if still_running else ""

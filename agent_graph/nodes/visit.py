@@ -27,6 +27,7 @@ from agent_graph.execution.failures import failed_calls
 from agent_graph.execution.history import lineage
 from agent_graph.execution.meter import Meter
 from agent_graph.execution.outcome import words
+from agent_graph.execution.part_budget import PartBudgets, part_budgets
 from agent_graph.execution.results import Known, Results, check_tools, landed_calls
 from agent_graph.identity import EffectKey, RunId, new_id
 from agent_graph.models.speaking import spoken
@@ -160,6 +161,13 @@ class Visit:
         budget = self.budget if limits.bounds_calls else Budget(limits, Spent(), deps.clock)
         return Meter(deps.store, self.lease, limits, version, budget=budget, clock=deps.clock, emit=self.emit)
 
+    @cached_property
+    def parts(self) -> PartBudgets | None:
+        """What the nested plans of the newest version may still use."""
+        if self.current is None:
+            return None
+        return part_budgets(self.plan, self.results, self.deps.store, self.run_id, self.deps.tools.specs)
+
     def tell(self) -> Callable[[Event], None] | None:
         """Streams an event without keeping it, and the answer as its words; None: nobody watches."""
         return spoken(self.emit)
@@ -196,6 +204,7 @@ class Visit:
             models=deps.models,
             meter=self.meter(),
             budget=self.budget if deps.rules.limits.bounds_calls else None,
+            parts=self.parts,
             redaction=deps.redaction,
             loop=self.loop,
             stop=self.stop,

@@ -10,6 +10,7 @@ CAUSES: dict[str, Cause] = {
     "planner_failed": "plan",
     "gave_up": "plan",
     "budget_exceeded": "budget",
+    "part_over_budget": "budget",
     "questions_exhausted": "budget",
     "goal_not_met": "plan",
     "stuck": "execution",
