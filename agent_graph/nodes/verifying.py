@@ -14,7 +14,7 @@ from agent_graph.nodes.answer import planned
 from agent_graph.nodes.visit import Visit
 from agent_graph.plan import Criterion, Judge
 from agent_graph.policy.expressions import ExpressionError, steps_read
-from agent_graph.verdicts import Evidence, Observation
+from agent_graph.verdicts import Evidence, Observation, Source
 
 
 def unverified(visit: Visit) -> Observation | None:
@@ -36,10 +36,22 @@ def unverified(visit: Visit) -> Observation | None:
         verifying.withdraw(cases)
         return None
     for case, known in open_:
-        put(visit.deps.store, visit.lease, verifying.request(case, known), visit.trace)
+        put(visit.deps.store, visit.lease, verifying.request(case, known, outside(visit)), visit.trace)
     came = {step.id: status for step in visit.plan.steps if (status := visit.results.status(step.id)) is not None}
     why = f"every step has ended; a person says whether this holds: {'; '.join(case.criterion for case, _ in open_)}"
     return Observation(expected=tuple(visit.plan.by_id), came=came, next="approve", why=why)
+
+
+MOST_SOURCES = 12
+"""Steps that are named beside what a person is to judge."""
+
+
+def outside(visit: Visit) -> tuple[Source, ...]:
+    """Whose words from outside a person is about to judge."""
+    given = [step.id for step in visit.plan.steps if visit.results.way(step.id) == "good" and not visit.results.label(step.id).trusted]
+    places = [f"steps.{step_id}.output" for step_id in given[:MOST_SOURCES]]
+    places += [f"{len(given) - MOST_SOURCES} more"] if len(given) > MOST_SOURCES else []
+    return tuple(Source(label="untrusted", what=place, path=f"{place} → the verdict", into="the verdict") for place in places)
 
 
 def evidence(visit: Visit) -> tuple[Evidence, ...] | None:

@@ -167,6 +167,7 @@ def test_a_goals_criterion_is_asked_once_every_step_has_ended(store_path: Path) 
         waiting = paused(agent.run(plan=plan(step, goal=goal, answer={"sent": {"$ref": "steps.mail.output.text"}})))
         (request,) = waiting.requests
         assert (request.step_id, request.criterion) == (None, "the text is kind")
+        assert [source.what for source in request.sources] == ["steps.mail.output"]
         assert request.args == {"evidence": "steps.mail.output.text = dear Ann\nsteps.mail.output.n = 1\nanswer.sent = dear Ann"}
     with agent_of(store_path) as agent:
         run = agent.resume(waiting.id, Approve())
