@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from agent_graph.errors import BudgetExceeded
 from agent_graph.events import Event, Note
 from agent_graph.execution.budget import Budget
+from agent_graph.execution.part_budget import PartBudgets
 from agent_graph.models.prices import published
 from agent_graph.models.roles import AS
 from agent_graph.plan import StepBudget
@@ -78,6 +79,7 @@ class Meter:
         budget: Budget,
         clock: Clock,
         emit: Callable[[Event], None] | None = None,
+        parts: PartBudgets | None = None,
     ) -> None:
         self._version = plan_version
         self._store = store
@@ -86,6 +88,7 @@ class Meter:
         self._clock = clock
         self._emit = emit
         self._budget = budget
+        self._parts = parts
         self._turn = threading.Condition()
         self._under_way: list[_UnderWay] = []
 
@@ -148,6 +151,7 @@ class Meter:
             (f"role {role}", _of_role(role), mine),
             (*_whose(role, own), own),
             (f"step {step_id}", lambda _role, _model, of: of == step_id, step),
+            *((whose, _of_steps(inside), left) for whose, left, inside in (self._parts.of_models(step_id) if self._parts else ())),
         )
         for whose, among, given in each:
             if given is not None and given.max_tokens is not None:
@@ -225,6 +229,10 @@ class Meter:
 
 def _of_role(role: str) -> Among:
     return lambda its, _model, _step: its == role
+
+
+def _of_steps(inside: frozenset[str]) -> Among:
+    return lambda _role, _model, step_id: step_id in inside
 
 
 def _whose(role: str, own: Bounds) -> tuple[str, Among]:

@@ -159,7 +159,7 @@ class Visit:
         version = 0 if self.current is None else self.plan.version
         deps, limits = self.deps, self.deps.rules.limits
         budget = self.budget if limits.bounds_calls else Budget(limits, Spent(), deps.clock)
-        return Meter(deps.store, self.lease, limits, version, budget=budget, clock=deps.clock, emit=self.emit)
+        return Meter(deps.store, self.lease, limits, version, budget=budget, clock=deps.clock, emit=self.emit, parts=self.parts)
 
     @cached_property
     def parts(self) -> PartBudgets | None:
