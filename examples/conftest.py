@@ -27,6 +27,7 @@ class Example:
     name: str
     folder: Path
     calls: list[str] = field(default_factory=list)
+    begun: dict[str, Example] = field(default_factory=dict)
 
     def __call__(self, *words: str, code: int) -> str:
         """``python examples/NAME/run.py WORDS``. Asserts the exit code, and that only errors go to stderr; returns what was written."""
@@ -38,17 +39,34 @@ class Example:
         self.calls.append(done.stdout)
         return done.stdout + done.stderr
 
+    def begin(self) -> str:
+        """What the first process writes, up to where a person is asked. It is the same each time, so it is run once and its folder copied."""
+        if self.name not in self.begun:
+            first = Example(self.name, self.folder.with_name(f"{self.folder.name}-first"))
+            first.folder.mkdir()
+            first(code=3)
+            self.begun[self.name] = first
+        first = self.begun[self.name]
+        shutil.copytree(first.folder, self.folder, dirs_exist_ok=True)
+        self.calls += first.calls
+        return first.calls[0]
+
     @property
     def run(self) -> str:
         """The id of the run that the last process spoke of."""
         return str(_RUN.findall(self.calls[-1])[-1])
 
 
+@pytest.fixture(scope="session")
+def begun() -> dict[str, Example]:
+    return {}
+
+
 @pytest.fixture
-def example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Example]:
+def example(tmp_path: Path, begun: dict[str, Example], monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Example]:
     for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "AGENT_GRAPH_MODEL"):
         monkeypatch.delenv(name, raising=False)
-    return lambda name: Example(name, tmp_path)
+    return lambda name: Example(name, tmp_path, begun=begun)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -21,7 +21,7 @@ def drafts(folder: Path) -> list[dict[str, Any]]:
 
 def test_topic_is_confirmed_then_the_draft_and_what_the_cms_has_is_read_back(example: Callable[[str], Any], tmp_path: Path) -> None:
     content = example("content")
-    assert "proposed: How we cut build times" in content(code=3)
+    assert "proposed: How we cut build times" in content.begin()
     shown = content(content.run, "--approve", code=3)
     assert "save_draft (write)" in shown
     assert "[sources/build-times.md]" in shown
@@ -36,7 +36,7 @@ def test_topic_is_confirmed_then_the_draft_and_what_the_cms_has_is_read_back(exa
 
 def test_another_topic_is_taken_as_it_was_answered(example: Callable[[str], Any], tmp_path: Path) -> None:
     content = example("content")
-    content(code=3)
+    content.begin()
     shown = content(content.run, "--answer", "What nightly runs found; for testers", code=3)
     assert 'title: "What nightly runs found"' in shown
     assert 'audience: "testers"' in shown
@@ -74,6 +74,6 @@ def test_a_draft_that_the_cms_does_not_have_is_no_success(
 ) -> None:
     monkeypatch.setenv("CMS_URL", cms_that_loses)
     content = example("content")
-    content(code=3)
+    content.begin()
     content(content.run, "--approve", code=3)
     assert "the CMS has no draft lost" in content(content.run, "--approve", code=1)

@@ -23,7 +23,7 @@ def tickets(folder: Path) -> list[tuple[str, str]]:
 
 def test_empty_logs_lead_to_the_latency_and_the_ticket_waits_for_a_yes(example: Callable[[str], Any], tmp_path: Path) -> None:
     incident = example("incident")
-    said = incident(code=3)
+    said = incident.begin()
     assert "open_ticket (write)" in said
     assert "2014-03-18 22:36 to 2014-03-18 22:46" in said
     assert tickets(tmp_path) == []
@@ -46,7 +46,7 @@ def test_empty_logs_lead_to_the_latency_and_the_ticket_waits_for_a_yes(example: 
 
 def test_without_a_yes_no_ticket_is_opened(example: Callable[[str], Any], tmp_path: Path) -> None:
     incident = example("incident")
-    incident(code=3)
+    incident.begin()
     said = incident(incident.run, "--reject", "somebody is at it already", code=1)
     assert "somebody is at it already" in said
     assert tickets(tmp_path) == []

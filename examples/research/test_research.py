@@ -19,7 +19,7 @@ REAL = "0006-worker-processes-for-calls-that-must-end.md"
 
 def test_notes_wait_for_a_yes_and_the_answer_marks_what_nothing_shows(example: Callable[[str], Any], tmp_path: Path) -> None:
     research = example("research")
-    assert "> Python cannot stop a thread." in research(code=3)
+    assert "> Python cannot stop a thread." in research.begin()
     assert list((tmp_path / "notes").iterdir()) == []
 
     done = research(research.run, "--approve", code=0)
