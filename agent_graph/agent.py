@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import os
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
@@ -109,7 +110,7 @@ class AgentGraph:
             ),
             store=self.store,
             clock=self.clock,
-            redaction=Redaction.of(environment(), secrets),
+            redaction=Redaction.of(environment() | clients.keys(os.environ), secrets),
             models=clients,
             blueprints=nested,
             mode=mode,

@@ -91,6 +91,9 @@ class Meter:
         self._parts = parts
         self._turn = threading.Condition()
         self._under_way: list[_UnderWay] = []
+        self._begun: set[str] = set()
+        """Roles that were asked through this meter."""
+        self._said: set[str] = set()
 
     # ── before a request ──────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -200,6 +203,7 @@ class Meter:
                 )
                 if asked is not None:
                     self._under_way.remove(asked)
+                self._begun.add(role)
                 self._budget.settle_money(asked.money if asked is not None else 0.0, priced.money)
                 self._turn.notify_all()
 
@@ -207,8 +211,9 @@ class Meter:
         """Put something worth knowing into the run's trace. ``first_of``: only before the first request of this role."""
         run_id = self._lease.run_id
         with self._turn:
-            if first_of and (any(each.role == first_of for each in self._under_way) or first_of in self._store.usage.of(run_id)):
+            if first_of and (message in self._said or first_of in self._begun or first_of in self._store.usage.of(run_id)):
                 return
+            self._said.add(message)
             event = Note(run_id=run_id, at=self._clock.now(), step_id=step_id, message=message)
             self._store.events.add(event)
         if self._emit is not None:

@@ -42,6 +42,8 @@ LONGEST = 16_384
 """Tokens of a reply under a bound, from a model of which it is not known how many it can write."""
 REST = 60.0
 """Seconds for which a model that could not be asked is left alone, when there is a fallback."""
+STREAMED_AT_MOST = 1_800.0
+"""Seconds for a reply of a model object, from its first piece to its last: a client's own limit begins anew with each piece."""
 MAX_SHOWN = 8_000
 """Characters of an unusable reply that the model is shown again."""
 
@@ -50,6 +52,7 @@ class RoleClient:
     """One role's model, ready to be asked; threads may ask side by side. ``method``: None chooses by the model.
 
     ``bounds``: what its role may use in a run. ``advice``: something to say in the trace of a run when the role is asked for the first time.
+    ``timeout_s``: for one reply that is streamed; otherwise the model's own client sees to that.
     """
 
     def __init__(
@@ -63,6 +66,7 @@ class RoleClient:
         fallback: RoleClient | None = None,
         bounds: Bounds = UNBOUND,
         advice: str = "",
+        timeout_s: float | None = None,
     ) -> None:
         if max_asks < 1:
             raise UsageError(f"max_asks is {max_asks}; a model must be asked once at least")
@@ -74,6 +78,7 @@ class RoleClient:
         self.fallback = fallback
         self.bounds = bounds
         self.advice = advice
+        self.timeout_s = timeout_s or STREAMED_AT_MOST
         self.used = Usage()
         """Since it was made, for whomever."""
         self._counting = threading.Lock()
@@ -179,7 +184,7 @@ class RoleClient:
                 message: AIMessage = held.invoke(list(messages), config=config)
             else:
                 token = token_of(self.role, asking.run_id, asking.step_id)
-                message = streamed(held, messages, config, asking.tell, token, calls_too=form is not None)
+                message = streamed(held, messages, config, asking.tell, token, calls_too=form is not None, at_most=self.timeout_s)
             used = used_of(message.usage_metadata) or self._guessed(size, message, asking)
         except WrongReply:  # it broke off
             used = guessed(size)

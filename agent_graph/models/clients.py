@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from agent_graph.errors import UsageError
-from agent_graph.models.roles import AS, OF_A_SPEC, Models, Role, RoleModel, Specialist
+from agent_graph.models.roles import AS, OF_A_SPEC, ROLES, Models, Role, RoleModel, Specialist
 from agent_graph.plan import Step
 from agent_graph.ports import Bounds
 
@@ -59,6 +60,13 @@ class Clients:
         key = f"executor/{specialist}/{step.use_model}" if specialist or step.use_model else "executor"
         return self._client(key, "executor", spec, specialist)
 
+    def keys(self, environ: Mapping[str, str]) -> dict[str, str]:
+        """The keys that ``key_from`` names, by a name that says what they are: to be kept out of what is written down."""
+        roles = [getattr(self.models, role) for role in ROLES]
+        specs = [spec for spec in (*roles, *self.models.specialists.values()) if spec is not None]
+        specs += [spec.fallback for spec in specs if isinstance(spec.fallback, RoleModel)]
+        return {f"{spec.key_from} API_KEY": environ[spec.key_from] for spec in specs if environ.get(spec.key_from or "")}
+
     def _spec(self, role: Role) -> RoleModel | None:
         own: RoleModel | None = getattr(self.models, role)
         return own if own is not None or role != "replanner" else self.models.planner
@@ -100,6 +108,7 @@ def client_of(spec: RoleModel, role: Role, specialist: str = "") -> RoleClient:
             specialist=specialist,
         ),
         advice=advice_on(role, spec, model),
+        timeout_s=spec.timeout_s if isinstance(spec.model, str) else None,
     )
     if specialist:
         made.name += f"{AS}{specialist}"

@@ -14,8 +14,10 @@ from agent_graph.models.roles import ROLES, Models, RoleModel
 
 PREFIX = "AGENT_GRAPH_"
 FOR_ALL = f"{PREFIX}MODEL"
+JUDGE_PLANS = f"{PREFIX}JUDGE_PLANS"
 OF_ALL = ("planner", "executor", "judge")
 """Roles that ``AGENT_GRAPH_MODEL`` gives a model. A summarizer writes each answer anew, so that one is asked for by its own name."""
+_TRUE, _FALSE = frozenset({"true", "1", "yes", "on"}), frozenset({"false", "0", "no", "off"})
 _NAMED = {f"{PREFIX}{role}_{field}".upper(): (role, field) for role in ROLES for field in RoleModel.model_fields}
 
 
@@ -30,7 +32,7 @@ def models_from(environ: Mapping[str, str], base: Models) -> Models:
     for name, text in environ.items():
         if not name.startswith(PREFIX) or not text.strip():
             continue
-        if name == FOR_ALL:
+        if name in (FOR_ALL, JUDGE_PLANS):
             continue
         if name in _NAMED:
             its, field = _NAMED[name]
@@ -41,7 +43,12 @@ def models_from(environ: Mapping[str, str], base: Models) -> Models:
     for role in OF_ALL if environ.get(FOR_ALL, "").strip() else ():
         if getattr(base, role) is None:
             said.setdefault(role, {}).setdefault("model", environ[FOR_ALL].strip())
-    return base.model_copy(update={role: _role(role, fields, getattr(base, role)) for role, fields in said.items()})
+    update: dict[str, Any] = {role: _role(role, fields, getattr(base, role)) for role, fields in said.items()}
+    if text := environ.get(JUDGE_PLANS, "").strip().lower():
+        if text not in _TRUE | _FALSE:
+            raise UsageError(f"{JUDGE_PLANS} is {text!r}; it is one of true and false")
+        update["judge_plans"] = text in _TRUE
+    return base.model_copy(update=update)
 
 
 def _role(role: str, fields: dict[str, Any], before: RoleModel | None) -> RoleModel:

@@ -59,7 +59,8 @@ def _any(spec: RoleModel, whose: str, environ: Mapping[str, str]) -> BaseChatMod
     try:
         # Which settings a class takes is known once it is loaded; what it does not know it would take in silence.
         taken = _taken(type(init_chat_model(spec.model, **{name: given[name] for name in ("api_key", "base_url") if name in given})))
-        model: BaseChatModel = init_chat_model(spec.model, **{name: value for name, value in given.items() if name in taken})
+        settings = {name: value for name, value in (given | {"stream_usage": True}).items() if name in taken}
+        model: BaseChatModel = init_chat_model(spec.model, **settings)
     except Exception as error:  # a package or a key that is missing, a provider that is not known: LangChain says which
         raise UsageError(f"{whose}: {spec.model!r} cannot be made: {str(error).strip()[:500]}") from None
     ignored = sorted(_OURS.get(name, name) for name in given.keys() - taken if _OURS.get(name, name) in spec.model_fields_set)

@@ -22,14 +22,15 @@ def streamed(
     token: Callable[[str], Token],
     *,
     calls_too: bool,
+    at_most: float,
 ) -> AIMessageChunk:
-    """The whole message, told piece by piece. ``calls_too``: the arguments of a call are the reply.
+    """The whole message, told piece by piece. ``calls_too``: the arguments of a call are the reply. ``at_most``: seconds from its first piece to its last.
 
-    Raises WrongReply when it breaks off in the middle, and what the model raises when nothing came.
+    Raises WrongReply when it breaks off in the middle, TimeoutError when it does not end, and what the model raises when nothing came.
     """
     pieces = iter(model.stream(list(messages), config=config))
     so_far: AIMessageChunk | None = None
-    begins = True
+    begins, until = True, float("inf")
     while True:
         try:
             chunk = next(pieces)
@@ -40,6 +41,11 @@ def streamed(
             if so_far is None or type(error).__name__ in ("LengthFinishReasonError", "ContentFilterFinishReasonError"):
                 raise
             raise WrongReply([f"{BROKE_OFF} ({type(error).__name__})"]) from error
+        if so_far is None:  # tries before it are the client's
+            until = time.monotonic() + at_most
+        if time.monotonic() > until:
+            pieces.close()
+            raise TimeoutError(f"the reply was still coming after {at_most:g} seconds")
         so_far = chunk if so_far is None else so_far + chunk
         said = str(chunk.text) or ("".join(part["args"] or "" for part in chunk.tool_call_chunks) if calls_too else "")
         if said:

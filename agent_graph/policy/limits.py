@@ -73,7 +73,3 @@ class Limits(Model):
     def bounds_calls(self) -> bool:
         """Whether calls are counted at all."""
         return not (self.max_calls is None and self.max_attempts is None and self.max_seconds is None and self.max_money is None)
-
-    @property
-    def bounds_models(self) -> bool:
-        return self.max_tokens is not None or self.max_money is not None or bool(self.roles)

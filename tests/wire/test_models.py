@@ -12,9 +12,9 @@ from langchain_core.messages import HumanMessage
 from pytest_httpserver import HTTPServer
 from werkzeug import Response
 
-from agent_graph import AgentGraph, Limits, Price, UsageError, tool
+from agent_graph import AgentGraph, Limits, Plan, Price, UsageError, tool
 from agent_graph.errors import ModelError
-from agent_graph.events import Note
+from agent_graph.events import Event, Note, Token
 from agent_graph.identity import RunId
 from agent_graph.models.client import Asking, RoleClient
 from agent_graph.models.clients import Clients
@@ -321,3 +321,91 @@ def test_entries_add_up_to_the_roles_and_the_roles_to_the_run(server: ModelServe
             assert sum(mine) == pytest.approx(used[name])  # type: ignore[arg-type]
     assert sum(each.requests for each in spent.values()) == len(server.bodies) == 3
     assert sum(each.money for each in spent.values()) == pytest.approx(3 * (100 * 3 + 20 * 15) / 1e6)
+
+
+# ── other providers, and what is streamed ─────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_model_of_another_provider_is_made_by_langchain_with_the_same_settings(
+    httpserver: HTTPServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    azure = ModelServer(httpserver.url_for("/openai/deployments/ours/"))
+    httpserver.expect_request("/openai/deployments/ours/chat/completions", method="POST").respond_with_handler(azure.answer)
+    for name, value in {"AZURE_OPENAI_ENDPOINT": httpserver.url_for("/"), "OPENAI_API_VERSION": "2024-10-21"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("OPENAI_BASE_URL")
+    monkeypatch.setenv("OUR_AZURE", "secret-of-azure")
+    azure.says("hi", "hi")
+    made = Clients(Models.of({"judge": {"model": "azure_openai:ours", "key_from": "OUR_AZURE", "temperature": 0.5, "max_reply_tokens": 9}}))
+    assert made.of("judge").text(HELLO) == "hi"
+    assert made.of("judge").text(HELLO, Asking(tell=lambda _: None)) == "hi"
+    assert (azure.bodies[0]["temperature"], azure.bodies[0]["max_completion_tokens"]) == (0.5, 9)
+    assert azure.bodies[1]["stream_options"] == {"include_usage": True}
+    assert azure.headers[0]["Api-Key"] == "secret-of-azure"
+
+
+def test_a_setting_that_a_provider_has_no_place_for_is_refused_where_it_was_asked_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    package = tmp_path / "langchain_groq"
+    package.mkdir()
+    (package / "__init__.py").write_text(
+        "from langchain_core.language_models.fake_chat_models import FakeListChatModel\n"
+        "class ChatGroq(FakeListChatModel):\n    model: str = ''\n    responses: list[str] = ['hi']\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    assert Clients(Models.of({"judge": "groq:small"})).of("judge").text(HELLO) == "hi"
+    with pytest.raises(UsageError, match="role judge: LangChain's ChatGroq takes no max_retries, temperature; leave it out"):
+        Clients(Models.of({"judge": {"model": "groq:small", "temperature": 0, "max_retries": 1}})).of("judge")
+
+
+def test_the_key_of_a_role_is_kept_out_of_what_is_written_down(store_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OUR_LLM", "hunter2-hunter2")
+
+    @tool(risk="read_only")
+    def leak() -> str:
+        """Says too much."""
+        return "it is hunter2-hunter2"
+
+    models = {"executor": {"model": "openai:x", "fallback": {"model": "openai:y", "key_from": "OUR_LLM"}}}
+    plan = Plan.model_validate({"goal": "go", "steps": [{"id": "a", "tool": "leak"}]})
+    with AgentGraph([leak], models=models, store=store_path) as agent:
+        assert "hunter2" not in str(agent.run(plan).results["a"].output)
+
+
+def test_a_streamed_reply_that_does_not_end_is_given_up(server: ModelServer) -> None:
+    def drip() -> Any:
+        for _ in range(100):
+            chunk = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [DRIP]}
+            yield f"data: {json.dumps(chunk)}\n\n".encode()
+            time.sleep(0.05)
+
+    server.says(lambda: Response(drip(), content_type="text/event-stream"))
+    began = time.monotonic()
+    with pytest.raises(ModelError, match=r"still coming after 0\.3 seconds"):
+        client(timeout_s=0.3).text(HELLO, Asking(tell=lambda _: None))
+    assert time.monotonic() - began < 2
+    assert len(server.bodies) == 1
+
+
+DRIP = {"index": 0, "delta": {"role": "assistant", "content": "la "}, "finish_reason": None}
+
+
+def test_a_turn_whose_call_came_only_in_part_calls_nothing(server: ModelServer) -> None:
+    half = [{"id": "c1", "type": "function", "function": {"name": "find", "arguments": '{"text": "everything", "only": "a'}}]
+    server.says(*[completion(None, finish_reason="tool_calls", tool_calls=half)] * 2)
+    for asking in (Asking(), Asking(tell=lambda _: None)):
+        turn = client().turn(HELLO, [], asking)
+        assert turn.tool_calls == []
+        assert [call["name"] for call in turn.invalid_tool_calls] == ["find"]
+
+
+def test_whoever_watches_hears_the_words_of_their_step_and_not_the_arguments_of_calls(server: ModelServer) -> None:
+    call = [{"id": "c1", "type": "function", "function": {"name": "find", "arguments": '{"text": "x"}'}}]
+    server.says(completion("Let me look.", finish_reason="tool_calls", tool_calls=call))
+    heard: list[Event] = []
+    turn = client().turn(HELLO, [], Asking(run_id="r", step_id="draft", tell=heard.append))
+    assert [(call["name"], call["args"]) for call in turn.tool_calls] == [("find", {"text": "x"})]
+    words = [event for event in heard if isinstance(event, Token)]
+    assert len(words) == 3
+    assert ("".join(word.text for word in words), words[0].step_id, words[0].role) == ("Let me look.", "draft", "executor")
