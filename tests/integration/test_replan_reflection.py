@@ -175,6 +175,19 @@ def test_a_plan_that_a_person_refused_is_not_put_before_them_again(store_path: P
     assert (done.status, CALLS, codes(made, done.id)) == ("succeeded", ["b"], ["repeats_failure"])
 
 
+def test_for_another_goal_what_was_refused_may_be_just_what_is_wanted(store_path: Path) -> None:
+    def sent(step_id: str) -> Step:
+        return Step(id=step_id, tool="write", args={"name": {"$ref": "steps.a.output.name"}})
+
+    asks = Step(id="q", ask="what now?", depends_on=("a",))
+    made, _ = agent(store_path, plan(look("a"), sent("w")), plan(look("a"), asks), plan(look("a"), sent("v")))
+    paused = made.resume(made.run("try"), Reject(reason="not for this"))
+    assert (paused.status, paused.requests[0].step_id) == ("paused", "q")
+    paused = made.revise(paused.id, goal="write it after all")
+    assert (paused.status, [request.step_id for request in paused.requests]) == ("paused", ["v"])
+    assert codes(made, paused.id) == []
+
+
 def test_after_a_new_check_what_was_refused_may_be_asked_again(store_path: Path) -> None:
     def sent(step_id: str, **more: Any) -> Step:
         return Step(id=step_id, tool="write", args={"name": {"$ref": "steps.a.output.name"}}, **more)
