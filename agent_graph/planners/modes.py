@@ -52,9 +52,10 @@ def choose(goal: Goal, tools: Mapping[str, ToolSpec], *, executor: bool, reviewe
         return Choice("single_shot", f"it only reads, but has {'constraints' if goal.constraints else f'{words} words'}")
     if _SEQUENCE.search(goal.text):
         return Choice("single_shot", "it only reads, but asks for one thing after another")
-    systems = {system_of(spec) for spec in fitting}
+    systems = sorted({system_of(spec) for spec in fitting})
     if len(systems) > MAX_INLINE_SYSTEMS:
-        return Choice("single_shot", f"it only reads, but across {len(systems)} systems: {', '.join(sorted(systems))}")
+        named = ", ".join(systems[:5]) + (" …" if len(systems) > 5 else "")
+        return Choice("single_shot", f"it only reads, but across {len(systems)} systems: {named}")
     return Choice("inline", f"it only reads, and is short: {words} words")
 
 
@@ -74,11 +75,11 @@ def goal_words(goal: Goal) -> str:
 
 
 def system_of(spec: ToolSpec) -> str:
-    """The system that a tool belongs to: its server where its name has one, what its scopes are about, else its own name."""
+    """The system that a tool belongs to: its server where its name has one, else what its scopes are about. The rest is one system."""
     server, dot, _ = spec.name.partition(".")
     if dot:
         return server
-    return re.split(r"[:.]", spec.scopes[0])[0] if spec.scopes else spec.name
+    return re.split(r"[:.]", spec.scopes[0])[0] if spec.scopes else "the agent's own"
 
 
 _SEQUENCE = re.compile(

@@ -44,11 +44,11 @@ def narrow(
     tools: Mapping[str, ToolSpec], words: str, *, keep: Collection[str] = (), most: int = MAX_TOOLS, most_bytes: int = MAX_BYTES
 ) -> Narrowed:
     """Those that fit ``words`` best, up to the bounds. Those in ``keep``, and those that ``words`` name, always stay."""
-    sizes = {name: _size(spec) for name, spec in tools.items()}
+    sizes = {name: _known(spec).size for name, spec in tools.items()}
     if len(tools) <= most and sum(sizes.values()) <= most_bytes:
         return Narrowed(tools=tools)
     scores = _scores(tools, words)
-    chosen = {name for name in tools if name in keep or _named(name, words)}
+    chosen = _named(tools, words) | {name for name in tools if name in keep}
     left, left_bytes = most - len(chosen), most_bytes - sum(sizes[name] for name in chosen)
     for name in sorted((name for name in tools if name not in chosen), key=lambda name: -scores[name]):  # of equals, the first
         if left <= 0:
@@ -66,12 +66,13 @@ def relevant(tools: Mapping[str, ToolSpec], words: str, *, share: float = 0.3) -
     """Tools that fit the words, the best first: named in them, or with at least this share of the best one's score."""
     scores = _scores(tools, words)
     best = max(scores.values(), default=0.0)
-    fitting = [name for name, score in scores.items() if _named(name, words) or (score > 0 and score >= share * best)]
+    named = _named(tools, words)
+    fitting = [name for name, score in scores.items() if name in named or (score > 0 and score >= share * best)]
     return [tools[name] for name in sorted(fitting, key=lambda name: -scores[name])]
 
 
 def _scores(tools: Mapping[str, ToolSpec], words: str) -> dict[str, float]:
-    counts = {name: _counted(spec) for name, spec in tools.items()}
+    counts = {name: _known(spec).words for name, spec in tools.items()}
     lengths = {name: sum(count.values()) for name, count in counts.items()}
     usual = sum(lengths.values()) / len(lengths) if lengths else 1.0
     found_in = Counter(word for count in counts.values() for word in count)
@@ -88,6 +89,26 @@ def _scores(tools: Mapping[str, ToolSpec], words: str) -> dict[str, float]:
     return {name: score(name) for name in tools}
 
 
+@dataclass(frozen=True, slots=True)
+class _Known:
+    spec: ToolSpec
+    words: Counter[str]
+    size: int
+
+
+_KNOWN: dict[int, _Known] = {}
+"""By identity: specs of an agent stay the same ones, and all of them are looked at for each plan."""
+
+
+def _known(spec: ToolSpec) -> _Known:
+    known = _KNOWN.get(id(spec))
+    if known is None or known.spec is not spec:
+        if len(_KNOWN) > 4096:
+            _KNOWN.clear()
+        known = _KNOWN[id(spec)] = _Known(spec, _counted(spec), _size(spec))
+    return known
+
+
 def _counted(spec: ToolSpec) -> Counter[str]:
     properties = spec.args_schema.get("properties", {})
     args = [
@@ -96,9 +117,10 @@ def _counted(spec: ToolSpec) -> Counter[str]:
     return Counter([*_words(spec.name) * NAME_WEIGHT, *_words(" ".join([spec.description, *args]))])
 
 
-def _named(name: str, words: str) -> bool:
-    """Whether the words name the tool, in its own spelling."""
-    return re.search(rf"(?<!\w){re.escape(name)}(?!\w)", words, re.IGNORECASE) is not None
+def _named(tools: Mapping[str, ToolSpec], words: str) -> set[str]:
+    """The tools that the words name, in their own spelling."""
+    said = {each.strip(".-").lower() for each in _NAME.findall(words)}
+    return {name for name in tools if name.lower() in said}
 
 
 def _size(spec: ToolSpec) -> int:
@@ -106,6 +128,7 @@ def _size(spec: ToolSpec) -> int:
     return len(f"{spec.name}{spec.description}{schemas}".encode())
 
 
+_NAME = re.compile(r"[\w.-]+")
 _WORD = re.compile(r"[^\W_]+")
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _COMMON = frozenset(
