@@ -165,9 +165,7 @@ def test_a_part_that_fails_is_replanned_like_any_step_and_what_ended_stays(tmp_p
 
 
 def test_blueprints_nest_in_each_other(tmp_path: Path) -> None:
-    middle = blueprint(
-        Step(id="deep", blueprint="inner", args={"name": {"$ref": "params.who"}}), name="middle", params={"who": Param()}
-    )
+    middle = blueprint(Step(id="deep", blueprint="inner", args={"name": {"$ref": "params.who"}}), name="middle", params={"who": Param()})
     with agent(tmp_path, LOOK_AND_WRITE, middle) as here:
         done = here.run(plan=plan(Step(id="top", blueprint="middle", args={"who": "xyz"})))
         assert done.answer == {"written": "written xyz", "size": 3}
@@ -207,3 +205,70 @@ def test_a_blueprint_that_is_inside_of_itself_is_refused(tmp_path: Path) -> None
     two = blueprint(Step(id="b", blueprint="one"), name="two")
     with agent(tmp_path, one, two) as here, pytest.raises(InvalidPlan, match="inside of itself: one → two → one"):
         here.run(plan=plan(Step(id="sub", blueprint="one")))
+
+
+# ── its own budget ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def looks(*names: str, **more: Any) -> Blueprint:
+    """One look after the other."""
+    steps = [Step(id=f"s{n}", tool="look", args={"name": name}, depends_on=(f"s{n - 1}",) if n else ()) for n, name in enumerate(names)]
+    return blueprint(*steps, **more)
+
+
+def test_a_nested_plan_makes_no_more_calls_than_its_budget_allows(tmp_path: Path) -> None:
+    with agent(tmp_path, looks("a", "b", "c")) as here:
+        made = plan(nested(budget={"max_calls": 2}, on_failure="continue"), Step(id="after", tool="look", args={"name": "after"}))
+        done = here.run(plan=made)
+        assert sorted(name for _, name in CALLS) == ["a", "after", "b"]
+        error = done.results["sub__s2"].error
+        assert error is not None
+        assert (error.code, done.results["sub__s2"].status) == ("part_over_budget", "blocked")
+        assert error.message == "look may take 1 calls, and 0 of 2 are left to the nested plan of step sub"
+        assert done.status == "succeeded"
+
+
+def test_where_the_plan_may_not_go_on_the_run_ends_with_the_budget_as_reason(tmp_path: Path) -> None:
+    with agent(tmp_path, looks("a", "b")) as here:
+        done = here.run(plan=plan(nested(budget={"max_calls": 1})))
+        assert done.error is not None
+        assert (done.status, done.error.code, done.error.cause) == ("failed", "part_over_budget", "budget")
+
+
+def test_a_call_whose_worst_case_takes_longer_than_what_is_left_is_not_made(tmp_path: Path) -> None:
+    with agent(tmp_path, looks("a")) as here:
+        done = here.run(plan=plan(nested(budget={"max_seconds": 30})))  # the tool may take 60
+        assert (done.status, CALLS) == ("failed", [])
+        assert done.error is not None
+        assert "60 seconds" in done.error.message
+
+
+def test_what_is_nested_deeper_counts_for_the_whole(tmp_path: Path) -> None:
+    middle = blueprint(Step(id="one", blueprint="inner"), Step(id="two", blueprint="inner"), name="middle")
+    with agent(tmp_path, looks("a", "b"), middle) as here:
+        done = here.run(plan=plan(Step(id="top", blueprint="middle", budget={"max_calls": 3})))
+        assert (done.status, len(CALLS)) == ("failed", 3)
+
+
+def test_after_a_stop_the_budget_counts_on(tmp_path: Path) -> None:
+    inner = blueprint(
+        Step(id="a", tool="look", args={"name": "a"}),
+        Step(id="w", tool="write", args={"text": {"$ref": "steps.a.output.name"}}),
+        Step(id="b", tool="look", args={"name": "b"}, depends_on=("w",)),
+    )
+    with agent(tmp_path, inner, policy=Policy.default()) as here:
+        waits = here.run(plan=plan(nested(budget={"max_calls": 2})))
+        assert waits.status == "paused"
+    with agent(tmp_path, inner, policy=Policy.default()) as other:  # as another process would
+        done = other.resume(other.get(waits.id), Approve())
+        assert (done.status, CALLS) == ("failed", [("look", "a"), ("write", "a")])
+
+
+def test_money_of_its_calls_is_bounded(tmp_path: Path) -> None:
+    priced = tool(lambda ctx, **_: "paid", name="priced", args_schema={"type": "object", "properties": {}}, risk="read_only", price=2.0)
+    inner = blueprint(Step(id="a", tool="priced"), Step(id="b", tool="priced", depends_on=("a",)))
+    with AgentGraph([priced], blueprints=[inner], policy=Policy.allow_all(), store=tmp_path / "runs.db") as here:
+        done = here.run(plan=plan(nested(budget={"max_money": 3})))
+        assert done.results["sub__a"].status == "succeeded"
+        assert done.error is not None
+        assert done.error.message.endswith("priced may take 2 money, and 1 of 3 are left to the nested plan of step sub")
