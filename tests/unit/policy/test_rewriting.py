@@ -15,14 +15,11 @@ VALUES: dict[str, Any] = {"x": 'say "hi"\n\\', "n": -3, "of": {"a": [1, 2.5, Non
 
 
 def place(root: str, keys: Keys) -> tuple[str, int] | None:
-    match root:
-        case "steps":
-            return f"steps.o__{keys[0]}", 1
-        case "params":
-            return as_expression(VALUES[str(keys[0])]), 1
-        case "goal":
-            return '"the goal"', 0
-    return None
+    if root == "steps":
+        return f"steps.o__{keys[0]}", 1
+    if root == "params":
+        return as_expression(VALUES[str(keys[0])]), 1
+    return ('"the goal"', 0) if root == "goal" else None
 
 
 @pytest.mark.parametrize(
