@@ -12,8 +12,12 @@ def another_tool(visit: Visit) -> Plan | None:
     """The next version, where a tool gives what the one that failed was to give. Only for a failure that leaves it to the planner."""
     if visit.current is None or visit.current.verdict != "valid" or visit.revised:
         return None
-    for step in visit.results.all_halted():
-        if step.on_failure == "replan" and step.tool is not None and (made := _instead(visit, step)) is not None:
+    halted = [step for step in visit.results.all_halted() if step.on_failure == "replan" and step.tool is not None]
+    if not halted:
+        return None
+    given_up = {record.request.step_id for record in visit.deps.store.approvals.rejections(visit.run_id, visit.plan.version)}
+    for step in halted:  # what a person gave up is not tried another way behind their back
+        if step.id not in given_up and (made := _instead(visit, step)) is not None:
             return made
     return None
 

@@ -13,6 +13,7 @@ from agent_graph.plan import Plan
 from agent_graph.policy.compiler import compile_plan
 from agent_graph.policy.standing import standing_yes
 from agent_graph.records import PlanRecord
+from agent_graph.revision import compare
 from agent_graph.state import State, Update
 from agent_graph.trace.diagnosis import CAUSES
 from agent_graph.verdicts import Call, Report, Request
@@ -130,7 +131,7 @@ def ask(visit: Visit, report: Report) -> None:
         run_id=visit.run_id,
         kind="plan",
         digest=plan_digest(visit.run_id, visit.plan),
-        reason=report.review,
+        reason=f"{report.review}{changes(visit)}",
         asked=now,
         expires=None if ttl is None else now + ttl,
         plan_version=visit.plan.version,
@@ -140,6 +141,16 @@ def ask(visit: Visit, report: Report) -> None:
         remarks=tuple(issue for issue in report.issues if issue.code == "judge_remark"),
     )
     put(visit.deps.store, visit.lease, request, visit.trace)
+
+
+def changes(visit: Visit) -> str:
+    """What a version that revises another changed of it, for whoever is to agree; empty for the first."""
+    parent = visit.plan.parent
+    before = None if parent is None else visit.deps.store.runs.plan(visit.run_id, parent)
+    if before is None:
+        return ""
+    revision = compare(before.plan, visit.plan, visit.frozen().keys())
+    return f" — version {visit.plan.version} of the plan, in place of version {parent}: {revision}"
 
 
 def to_the_gate(visit: Visit, why: str) -> Update:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from agent_graph import AgentGraph, Approve, GiveUp, Limits, NotDone, Plan, Policy, Rule, Step, tool
+from agent_graph import AgentGraph, Approve, GiveUp, Limits, NotDone, Plan, Policy, Reject, Rule, Step, tool
 from agent_graph.events import Replanned
 from agent_graph.testing import ScriptedPlanner
 
@@ -105,6 +105,14 @@ def test_a_yes_was_for_the_first_tool_and_not_for_the_other(store_path: Path) ->
         assert [call.tool for call in paused.requests[0].calls] == ["wire"]
         done = agent.resume(paused, Approve())
     assert (done.status, done.answer, CALLS) == ("succeeded", "receipt", ["post", "wire"])
+
+
+def test_what_a_person_gave_up_is_not_tried_with_another_tool_behind_their_back(store_path: Path) -> None:
+    planner = ScriptedPlanner(WEATHER, GiveUp("no weather today"))
+    policy = Policy.allow_all().model_copy(update={"escalate": ("read_only",)})
+    with AgentGraph([near, far, publish], planner=planner, policy=policy, store=store_path) as agent:
+        done = agent.resume(agent.run("weather"), Reject(reason="leave it"))
+    assert (done.status, CALLS) == ("failed", ["near Rome"])
 
 
 def test_what_had_been_read_before_a_step_was_proposed_is_told_of_the_step_with_the_other_tool(store_path: Path) -> None:

@@ -99,6 +99,12 @@ def test_the_command_line_prints_it(store_path: Path) -> None:
     assert event["dropped"] == ["b"]
 
 
+def test_whoever_is_to_agree_to_a_new_version_is_told_what_it_changed(store_path: Path) -> None:
+    with agent(store_path, plan(look("a"), look("bad", depends_on=("a",))), plan(look("a"), wrote("x"))) as made:
+        (request,) = made.run("try").requests
+    assert request.reason.endswith("version 2 of the plan, in place of version 1: 1 finished; dropped bad; added w")
+
+
 # ── what a replan does not touch ──────────────────────────────────────────────────────────────────────────────────────
 
 
