@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,32 +20,30 @@ OF_ALL = ("planner", "executor", "judge")
 """Roles that ``AGENT_GRAPH_MODEL`` gives a model. A summarizer writes each answer anew, so that one is asked for by its own name."""
 _TRUE, _FALSE = frozenset({"true", "1", "yes", "on"}), frozenset({"false", "0", "no", "off"})
 _NAMED = {f"{PREFIX}{role}_{field}".upper(): (role, field) for role in ROLES for field in RoleModel.model_fields}
+_KNOWN = frozenset({FOR_ALL, JUDGE_PLANS, *_NAMED})
+_OF_MODELS = re.compile(rf"{PREFIX}(?:.*_MODEL$|(?:{'|'.join(ROLES)})_)", re.IGNORECASE)
 
 
 def variables(environ: Mapping[str, str]) -> dict[str, str]:
-    """Those that say which models there are. A key is never among them: they name the variable that holds it."""
-    return {name: text for name, text in environ.items() if text.strip() and (name == FOR_ALL or name in _NAMED)}
+    """Those that speak of models, also where they are misspelt. A key is never among them: they name the variable that holds it."""
+    return {name: text.strip() for name, text in environ.items() if text.strip() and (name in _KNOWN or _OF_MODELS.match(name))}
 
 
 def models_from(environ: Mapping[str, str], base: Models) -> Models:
     """What ``base`` says, with what the environment says over it. An empty variable is none. Raises UsageError."""
+    given = variables(environ)
+    for name in given.keys() - _KNOWN:
+        near = difflib.get_close_matches(name, sorted(_KNOWN), n=3, cutoff=0.0)
+        raise UsageError(f"the environment variable {name} is not known; did you mean {', '.join(near)}?")
     said: dict[str, dict[str, Any]] = {}
-    for name, text in environ.items():
-        if not name.startswith(PREFIX) or not text.strip():
-            continue
-        if name in (FOR_ALL, JUDGE_PLANS):
-            continue
-        if name in _NAMED:
-            its, field = _NAMED[name]
-            said.setdefault(its, {})[field] = text.strip()
-        elif name.endswith("_MODEL") or any(name.startswith(f"{PREFIX}{role.upper()}_") for role in ROLES):
-            known = difflib.get_close_matches(name, [FOR_ALL, *_NAMED], n=3, cutoff=0.0)
-            raise UsageError(f"the environment variable {name} is not known; did you mean {', '.join(known)}?")
-    for role in OF_ALL if environ.get(FOR_ALL, "").strip() else ():
+    for name in given.keys() & _NAMED.keys():
+        its, field = _NAMED[name]
+        said.setdefault(its, {})[field] = given[name]
+    for role in OF_ALL if FOR_ALL in given else ():
         if getattr(base, role) is None:
-            said.setdefault(role, {}).setdefault("model", environ[FOR_ALL].strip())
+            said.setdefault(role, {}).setdefault("model", given[FOR_ALL])
     update: dict[str, Any] = {role: _role(role, fields, getattr(base, role)) for role, fields in said.items()}
-    if text := environ.get(JUDGE_PLANS, "").strip().lower():
+    if text := given.get(JUDGE_PLANS, "").lower():
         if text not in _TRUE | _FALSE:
             raise UsageError(f"{JUDGE_PLANS} is {text!r}; it is one of true and false")
         update["judge_plans"] = text in _TRUE

@@ -11,6 +11,7 @@ from langchain_core.messages import AIMessage
 
 from agent_graph.errors import InvalidDocument, UsageError
 from agent_graph.models.clients import Clients
+from agent_graph.models.environment import variables
 from agent_graph.models.roles import Models, RoleModel
 
 FILE = """
@@ -145,6 +146,18 @@ def test_the_environment_stands_over_a_file_field_by_field() -> None:
 def test_a_variable_that_cannot_be_used_names_the_one_that_can(name: str, text: str, says: str) -> None:
     with pytest.raises(UsageError, match=f"{name}.*{says}"):
         Models.from_env({name: text})
+
+
+def test_remarks_on_plans_are_asked_for_by_a_variable_of_their_own() -> None:
+    given = {"AGENT_GRAPH_JUDGE_MODEL": "openai:x"}
+    assert [Models.from_env({**given, "AGENT_GRAPH_JUDGE_PLANS": text}).judge_plans for text in ("true", "0", "")] == [True, False, False]
+    with pytest.raises(UsageError, match="AGENT_GRAPH_JUDGE_PLANS is 'maybe'"):
+        Models.from_env({**given, "AGENT_GRAPH_JUDGE_PLANS": "maybe"})
+
+
+def test_what_is_kept_of_an_environment_speaks_of_models_and_holds_no_key() -> None:
+    given = {"AGENT_GRAPH_MODEL": "openai:x", "AGENT_GRAPH_KEY": "secret", "OPENAI_API_KEY": "secret", "AGENT_GRAPH_JUDGE_KEY_FROM": "KEY"}
+    assert variables(given) == {"AGENT_GRAPH_MODEL": "openai:x", "AGENT_GRAPH_JUDGE_KEY_FROM": "KEY"}
 
 
 def test_a_value_that_cannot_be_used_is_named() -> None:
