@@ -6,7 +6,9 @@ came from outside by then has a say in it, and a person is told so.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import wait
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from agent_graph.execution.allowing import Allowing
@@ -22,6 +24,7 @@ from agent_graph.policy.provenance import Label, excerpt
 from agent_graph.policy.reasoned import call_in, tools_of
 from agent_graph.policy.schemas import mismatches
 from agent_graph.ports import ToolSpec
+from agent_graph.threads import start
 from agent_graph.verdicts import Provenance, Source, StepResult
 
 if TYPE_CHECKING:
@@ -32,6 +35,8 @@ FINISH = "finish"
 
 MAX_SHOWN_BYTES = 40_000
 """Of what one call gave, as the model is shown it."""
+MADE_BEFORE = "made_before"
+"""Why a call that changes something is not made: this step has made it."""
 SLOT_POLL = 0.02
 """Seconds between two looks whether the call's tool has a free place."""
 
@@ -88,8 +93,6 @@ class InnerCalls:
         *,
         only_settle: bool = False,
     ) -> None:
-        from dataclasses import replace
-
         run, step = conversation.run, conversation.step
         self.conversation, self.step = conversation, step
         self.record, self.only_settle = record, only_settle
@@ -139,11 +142,35 @@ class InnerCalls:
         turns = self.conversation.turns
         first = self.conversation.first + sum(len(turn.tool_calls) for turn in turns[: turns.index(message)])
         origin = self.origin(first)
-        found = []
-        for number, call in enumerate(message.tool_calls, first):
+        found: list[tuple[str, str]] = []
+        for together in self._together(message.tool_calls):
             self.pipeline.pause(0)
-            found.append((str(call["id"]), self.answer(str(call["name"]), dict(call["args"]), number, origin)))
+            started = first + len(found)
+            asked = [
+                start(self.answer, str(call["name"]), dict(call["args"]), number, origin) for number, call in enumerate(together, started)
+            ]
+            wait(asked)  # what is under way is recorded, whatever came of another one
+            found += [(str(call["id"]), each.result()) for call, each in zip(together, asked, strict=True)]
         return found
+
+    def _together(self, calls: list[Any]) -> Iterator[list[Any]]:
+        """What may be made side by side: reads that stand together. What changes something is made by itself, after what stands before it."""
+        most = self.run.rules.limits.max_parallel
+        if self.step.budget is not None and self.step.budget.max_calls is not None:
+            most = 1  # they are counted one by one
+        group: list[Any] = []
+        for call in calls:
+            spec = self.run.rules.tools.get(str(call["name"])) if call["name"] in self.tools else None
+            reads = spec is not None and not spec.changes
+            if group and (not reads or len(group) >= most):
+                yield group
+                group = []
+            group.append(call)
+            if not reads:
+                yield group
+                group = []
+        if group:
+            yield group
 
     def origin(self, before: int) -> Origin:
         """Of the calls in one reply: what had been read by who wrote it, the plan's own story included."""
@@ -152,7 +179,8 @@ class InnerCalls:
         for number in range(self.conversation.first, before):
             call_id = f"{self.step.id}.{number}"
             standing, spec = self.results.standing(call_id), self.run.rules.tools.get(self._called.get(call_id, ""))
-            if standing is None or spec is None or standing.status not in ("succeeded", "failed"):
+            gave = standing is not None and (standing.status in ("succeeded", "failed") or standing.error_code == MADE_BEFORE)
+            if standing is None or spec is None or not gave:
                 continue
             labels = ["untrusted"] if not standing.label & 1 else []
             if standing.label & 2 or any(each.partition(".")[0] == "output" for each in spec.sensitive):
@@ -182,14 +210,13 @@ class InnerCalls:
         if standing is not None and standing.status in ("succeeded", "failed", "blocked", "skipped"):
             result = self.results.result(call.id)
             assert result is not None  # noqa: S101  # it has ended
-            return self.told(call, result, args)
+            before = self._made.get(call_key(name, args)) if standing.error_code == MADE_BEFORE else None
+            return self.told(call, result, args) if before is None else self.told_again(call, before)
         if self.only_settle and standing is None:
             raise Stopped(Later())
         self._lineage[call.id] = origin
         self._needs[call.id] = self._earlier(call)
         came = self.ask_person(call, origin) if name == ASK_PERSON and name not in self.tools else self.make(call, spec)
-        if isinstance(came, str):
-            return came
         if isinstance(came, Waits):
             raise Stopped(self.part_of(came))
         self.record(call, came)
@@ -200,7 +227,8 @@ class InnerCalls:
             raise Overspent(came.result.error.message)
         if came.result.landed and came.durable and came.tool is not None:
             self._made.setdefault(call_key(came.tool, came.args or {}), call.id)
-        return self.told(call, came.result, args)
+        again = came.result.error is not None and came.result.error.code == MADE_BEFORE
+        return self.told_again(call, self._made[call_key(name, came.args or {})]) if again else self.told(call, came.result, args)
 
     def _earlier(self, call: Step) -> frozenset[str]:
         """What an order rule finds before the call: the step's own needs, and its calls so far."""
@@ -211,7 +239,7 @@ class InnerCalls:
         mark = self._lineage.get(waits.request.step_id or "", FIRST).mark
         return Waits(waits.request.model_copy(update={"part_of": self.step.id, "mark": mark}))
 
-    def make(self, call: Step, spec: ToolSpec | None) -> Outcome | Waits | str:
+    def make(self, call: Step, spec: ToolSpec | None) -> Outcome | Waits:
         judging, name = self.pipeline.judging, call.tool or ""
         if spec is None or name not in self.tools:
             code = "tool_not_allowed" if spec is not None else "unknown_tool"
@@ -226,7 +254,7 @@ class InnerCalls:
             return decided
         before = self._made.get(call_key(name, decided.args)) if spec.changes else None
         if before is not None and before != call.id and not self.results.unsettled(call.id):
-            return self.made_before(call, before)
+            return self.made_before(call, decided.args, before)
         self.within(call)
         while not self.run.slots.take(spec, _nobody):
             self.pipeline.pause(SLOT_POLL)
@@ -251,11 +279,12 @@ class InnerCalls:
             return call_in(self.step, spec.name, spec.changes, int(call.id.rpartition(".")[2]), decision.args or {})
         return call
 
-    def made_before(self, call: Step, before: str) -> str:
+    def made_before(self, call: Step, args: dict[str, Any], before: str) -> Outcome:
+        """An agent that loses its way, or is carried out anew, does nothing twice. What it is given is as trusted as it was then."""
         result = self.results.result(before)
-        said = f"{call.id}: the very same call was made as {before}, and is not made again. {before} gave:"
-        self.pipeline.judging.note(self.step.id, f"{call.id} asked for the same call as {before}; it was not made again")
-        return f"{said}\n{self._data(before, result.output if result is not None else None)}"
+        came = self.pipeline.judging.skipped(call, MADE_BEFORE, f"the very same call was made as {before}; it was not made again")
+        label = {"provenance": result.provenance if result is not None else None}
+        return replace(came, args=args, result=came.result.model_copy(update=label))
 
     def within(self, call: Step) -> None:
         """Raises Bound when the step has made as many calls as it may."""
@@ -267,7 +296,7 @@ class InnerCalls:
         if made >= most:
             raise Bound(f"it has made {made} of {most} calls")
 
-    def ask_person(self, call: Step, origin: Origin) -> Outcome | Waits | str:
+    def ask_person(self, call: Step, origin: Origin) -> Outcome | Waits:
         """What a person answers is trusted like whatever people say."""
         run, judging = self.run, self.pipeline.judging
         wrong = mismatches(ASK_SCHEMA, call.args)
@@ -317,6 +346,11 @@ class InnerCalls:
         if result.output is not None or result.status == "succeeded":
             lines.append(self._data(call.id, result.output))
         return "\n".join(lines)
+
+    def told_again(self, call: Step, before: str) -> str:
+        result = self.results.result(before)
+        said = f"{call.id}: the very same call was made as {before}, and is not made again. {before} gave:"
+        return f"{said}\n{self._data(before, result.output if result is not None else None)}"
 
     def _edited(self, call: Step, result: StepResult, asked: dict[str, Any]) -> dict[str, Any] | None:
         """What was sent in place of what the model had asked for."""

@@ -127,7 +127,14 @@ class Labels:
         self._primary = {step.fallback: step.id for step in plan.steps if step.fallback is not None}
         self._labels: dict[str, Label] = {}
         for step in plan.steps:  # listed in an order in which they can run
-            self._labels[step.id] = of_step(step, self.spec_of(step.id), plan.goal, self.of, self.spec_of, self._primary.get(step.id))
+            made = of_step(step, self.spec_of(step.id), plan.goal, self.of, self.spec_of, self._primary.get(step.id))
+            reads_more = step.agent is not None and not made.sensitive and self._may_read_sensitive(step)
+            self._labels[step.id] = Label(trusted=made.trusted, sensitive=True) if reads_more else made
+
+    def _may_read_sensitive(self, step: Step) -> bool:
+        """Whether one of the tools that an agent may call gives something sensitive. Without a list, a specialist's tools: any."""
+        specs = [self._tools[name] for name in step.allowed_tools or self._tools if name in self._tools]
+        return any(each.partition(".")[0] == "output" for spec in specs for each in spec.sensitive)
 
     def of(self, step_id: str) -> Label:
         """Of what a step gives, or the one that stands in for it."""

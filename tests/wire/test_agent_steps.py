@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +14,7 @@ import pytest
 from werkzeug import Response
 
 from agent_graph import AgentGraph, Approve, Edit, Limits, NotDone, Plan, Policy, Reject, Respond, ToolContext, tool
-from agent_graph.errors import InvalidDecision
+from agent_graph.errors import Interrupted, InvalidDecision
 from agent_graph.identity import RunId
 from agent_graph.ports import Question
 from agent_graph.state import Run
@@ -540,3 +543,100 @@ def test_a_planner_s_question_and_an_agent_do_not_disturb_each_other(server: Mod
         run = agent.resume(run.id, Respond(text="this"))
         assert only(run).step_id == "work.1"
         assert agent.resume(run.id, Respond(text="that")).status == "succeeded"
+
+
+# ── time ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_reads_of_one_reply_are_made_side_by_side_and_a_write_after_them(server: ModelServer, tmp_path: Path) -> None:
+    both = threading.Barrier(2, timeout=5)
+
+    @tool(risk="read_only", trusted_output=True)
+    def meet(name: str) -> str:
+        """Waits for another call of itself."""
+        both.wait()
+        CALLS.append("meet")
+        return name
+
+    server.says(calls(("meet", {"name": "a"}), ("meet", {"name": "b"}), ("save", {"text": "c"})), finish("done"))
+    models = {"executor": {"model": chat_openai(server)}}
+    with AgentGraph([meet, save], models=models, policy=WRITES_RUN, store=tmp_path / "runs.db") as agent:
+        run = agent.run(plan=plan(work("meet", "save")))
+    assert (run.status, CALLS) == ("succeeded", ["meet", "meet", ("save", "c")])
+    assert [told.splitlines()[2] for _, told in said(server, 1)] == ["a", "b", "saved c"]
+
+
+def test_a_write_that_overruns_is_left_behind_and_nobody_says_absent_while_it_runs(server: ModelServer, tmp_path: Path) -> None:
+    free = threading.Event()
+
+    @tool(risk="write", timeout=0.2)
+    def slow(text: str) -> str:
+        """Takes its time."""
+        free.wait(10)
+        CALLS.append(text)
+        return "late"
+
+    server.says(calls(("slow", {"text": "a"})), finish("done"))
+    models = {"executor": {"model": chat_openai(server)}}
+    with AgentGraph([slow], models=models, policy=WRITES_RUN, store=tmp_path / "runs.db") as agent:
+        run = agent.run(plan=plan(work("slow")))
+        assert (only(run).kind, only(run).left_running is not None) == ("in_doubt", True)
+        with pytest.raises(InvalidDecision):
+            agent.resume(run.id, Resolve(outcome="absent"))
+        free.set()
+        until = time.monotonic() + 5
+        while only(agent.get(run.id)).left_running is not None:
+            assert time.monotonic() < until
+            time.sleep(0.01)
+        done = agent.resume(run.id, Resolve(outcome="landed", output="late"))
+    assert (done.status, CALLS) == ("succeeded", ["a"])
+
+
+def test_async_tools_are_called_on_the_caller_s_loop(server: ModelServer, tmp_path: Path) -> None:
+    @tool(risk="read_only")
+    async def here() -> str:
+        """Says where it runs."""
+        CALLS.append(asyncio.get_running_loop())
+        return "here"
+
+    async def drive() -> None:
+        models = {"executor": {"model": chat_openai(server)}}
+        with AgentGraph([here], models=models, store=tmp_path / "runs.db") as agent:
+            assert (await agent.arun(plan=plan(work("here")))).status == "succeeded"
+        assert CALLS == [asyncio.get_running_loop()]
+
+    server.says(calls(("here", {})), finish("done"))
+    asyncio.run(drive())
+
+
+def test_a_stop_does_not_wait_for_a_model_that_thinks(server: ModelServer, agent: AgentGraph) -> None:
+    def slow() -> Response:
+        threading.Timer(0.1, agent.stop).start()
+        time.sleep(3)
+        return finish("late")
+
+    server.says(calls(("save", {"text": "a"})), slow)
+    with pytest.raises(Interrupted):
+        agent.run(plan=plan(work("save")))
+    assert time.monotonic() - server.arrived[-1] < 2
+
+
+def test_the_time_of_a_step_is_bounded(server: ModelServer, agent: AgentGraph) -> None:
+    def slow() -> Response:
+        time.sleep(0.3)
+        return calls(("rules", {}))
+
+    server.says(*[slow] * 20)
+    run = agent.run(plan=plan(work("rules", budget={"max_seconds": 0.5})))
+    assert run.error is not None
+    assert (run.error.code, "0.5 seconds" in run.error.message) == ("agent_bound", True)
+
+
+def test_what_an_earlier_try_read_has_a_say_in_the_next_one(server: ModelServer, agent: AgentGraph) -> None:
+    """A call that is not made again gives what it gave, and that is as trusted as it was."""
+    server.says(calls(("save", {"text": "a"})), finish("bad"))
+    run = agent.run(plan=plan(work("save", on_failure="ask", success_criteria=["output == 'good'"])))
+    server.says(calls(("save", {"text": "a"})), calls(("save", {"text": "b"})), finish("good"))
+    run = agent.resume(run.id, Approve())
+    assert only(run).args == {"text": "b"}
+    assert "untrusted steps.work.2.output" in only(run).reason
