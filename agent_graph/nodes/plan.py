@@ -48,7 +48,7 @@ def plan(state: State, visit: Visit) -> Update:
     except Interrupted:
         raise
     except Exception as error:
-        visit.blame("planner_failed", f"the planner {visit.planner.name} failed: {type(error).__name__}: {error}")
+        visit.blame("planner_failed", f"the planner {visit.planner.name} failed: {type(error).__name__}: {error}{hidden(visit, context)}")
         return taken
     match came:
         case Plan():
@@ -95,6 +95,14 @@ def note_choices(visit: Visit, choice: Choice, context: PlanningContext) -> None
         said.append(str(shown(visit)))
     for message in said:
         visit.trace(Note(run_id=visit.run_id, at=visit.now(), message=message))
+
+
+def hidden(visit: Visit, context: PlanningContext) -> str:
+    """What a planner that sees no way did not see."""
+    there = len(visit.deps.tools.specs)
+    if len(context.tools) == there:
+        return ""
+    return f"\nIt was shown {len(context.tools)} of {there} tools; where it lacks one, name the tool in the goal, or raise the planner's max_tools."
 
 
 def note_unused(state: State, visit: Visit) -> tuple[str, str] | None:

@@ -9,10 +9,13 @@ from agent_graph.ports import ToolSpec
 
 
 def too_coarse(plan: Plan, tools: Mapping[str, ToolSpec]) -> Iterator[tuple[Step, str]]:
-    """Agent steps of a plan that is to be fine, which could change something on their way, and what they could call."""
+    """Agent steps of a plan that is to be fine, which could change something on their way, and what they could call.
+
+    Those of a blueprint were designed by people, who knew what they left to an agent.
+    """
     if plan.granularity != "fine":
         return
     for step in plan.steps:
         changing = [name for name in step.allowed_tools if (spec := tools.get(name)) is not None and spec.changes]
-        if step.agent is not None and changing:
+        if step.agent is not None and step.part_of is None and changing:
             yield step, f"its agent may call {', '.join(changing)}, and this plan is to be fine"

@@ -196,6 +196,7 @@ def test_what_fails_inline_is_planned(server: ModelServer, models: dict[str, Any
         run = agent.run("what is known about cpu?")
     assert (run.status, CALLS) == ("succeeded", [("find", "cpu")])
     assert asked_models(server) == ["gpt-small", "gpt-test"]
+    assert "## save" in server.messages(1)[0][1], "a planner sees all tools"
     assert run.plan is not None
     assert (run.plan.mode, run.plan.version) == ("single_shot", 2)
 

@@ -121,6 +121,14 @@ def test_how_many_are_shown_can_be_said(server: ModelServer, store_path: Path) -
     assert tools_shown(server) == ["heat_room_0", "find"]
 
 
+def test_a_planner_that_sees_no_way_with_few_of_many_tools_says_so(server: ModelServer, store_path: Path) -> None:
+    server.says({"reply": {"kind": "give_up", "reason": "no tool sends mail"}})
+    with AgentGraph([*many(), find], planner=chat_openai(server), store=store_path) as agent:
+        run = agent.run("mail the note")
+    assert run.error is not None
+    assert "no tool sends mail\nIt was shown 40 of 61 tools; where it lacks one, name the tool in the goal" in run.error.message
+
+
 def test_a_tool_that_an_order_rule_wants_is_always_shown(server: ModelServer, store_path: Path) -> None:
     server.says(plan_reply(look("a", "cpu")))
     order = (OrderRule(tools=("save",), after=Match(tools=("heat_room_59",))),)
