@@ -510,7 +510,7 @@ class AgentGraph:
         if request.part_of is not None:
             check_call_edit(edit, request, self.deps.rules, record.id, record.goal.principal, self.clock.now())
             return
-        made = edited_plan(current.plan, edit, request, current.plan.version + 1)
+        made = edited_plan(current.plan, edit, request, current.plan.version + 1, self.deps.blueprints)
         so_far = before_edit(self.store, record.id, current, made, self.deps.rules, self.clock.now())
         check_edit(made, self.deps.rules, record.id, so_far)
 

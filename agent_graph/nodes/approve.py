@@ -171,7 +171,7 @@ def try_edit(visit: Visit, decision: Edit, request: Request) -> None:
     if request.part_of is not None:
         called(visit, decision, request)
         return
-    made = edited_plan(visit.plan, decision, request, visit.plan.version + 1)
+    made = edited_plan(visit.plan, decision, request, visit.plan.version + 1, visit.deps.blueprints)
     check_edit(made, visit.deps.rules, visit.run_id, so_far_of_edit(visit, made))
 
 
@@ -183,7 +183,8 @@ def so_far_of_edit(visit: Visit, made: Plan) -> SoFar:
 def edit(visit: Visit, record: ApprovalRecord, decision: Edit) -> tuple[Way, str]:
     """A new version, which the person who made it has approved: the edited call, or the edited plan with its calls."""
     store, request = visit.deps.store, record.request
-    made = edited_plan(visit.plan, decision.model_copy(update={"by": record.by}), request, visit.plan.version + 1)
+    by = decision.model_copy(update={"by": record.by})
+    made = edited_plan(visit.plan, by, request, visit.plan.version + 1, visit.deps.blueprints)
     try:
         so_far = so_far_of_edit(visit, made)
         report = check_edit(made, visit.deps.rules, visit.run_id, so_far)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from agent_graph.errors import InvalidDecision
 from agent_graph.identity import RunId, StepId, call_digest
-from agent_graph.plan import Plan, references
+from agent_graph.plan import Blueprint, Plan, references
 from agent_graph.policy.compiler import Rules, SoFar, compile_plan
+from agent_graph.policy.nesting import lay_out
 from agent_graph.policy.schemas import mismatches
 from agent_graph.verdicts import Call, Deny, Edit, Report, Request
 
 
-def edited_plan(plan: Plan, edit: Edit, request: Request, version: int) -> Plan:
+def edited_plan(plan: Plan, edit: Edit, request: Request, version: int, blueprints: Mapping[str, Blueprint]) -> Plan:
     """The plan with the edit in it, as version ``version``."""
     if edit.plan is not None:
         steps, rest = (
@@ -30,7 +33,7 @@ def edited_plan(plan: Plan, edit: Edit, request: Request, version: int) -> Plan:
             "reason": f"edited at the gate{f' of step {request.step_id}' if request.step_id else ''}",
         }
     )
-    return Plan.model_validate(made.document())
+    return Plan.model_validate(lay_out(made, blueprints).document())
 
 
 def check_call_edit(edit: Edit, request: Request, rules: Rules, run_id: str, principal: str | None, now: float) -> Call:

@@ -100,9 +100,8 @@ def _lay(step: Step, blueprints: Mapping[str, Blueprint], goal: Goal, primary: s
     assert step.blueprint is not None  # noqa: S101  # see the callers
     blueprint = blueprints.get(step.blueprint)
     if blueprint is None:
-        raise CannotLayOut(
-            f"there is no blueprint {step.blueprint!r}; there is: {', '.join(blueprints) or 'none (give AgentGraph blueprints)'}"
-        )
+        there = ", ".join(blueprints) or "none; register it: AgentGraph(blueprints=[…]), or --blueprint FILE"
+        raise CannotLayOut(f"there is no blueprint {step.blueprint!r}; there is: {there}")
     if blueprint.name in inside:
         raise CannotLayOut(f"the blueprint {blueprint.name!r} is inside of itself: {' → '.join([*inside, blueprint.name])}")
     if len(inside) >= MAX_DEPTH:
