@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from agent_graph import AgentGraph, Approve, Blueprint, InvalidPlan, Limits, Plan, Policy, Run, Step, tool
+from agent_graph import AgentGraph, Approve, Blueprint, Edit, InvalidPlan, Limits, Plan, Policy, Run, Step, tool
 from agent_graph.plan import Param
+from agent_graph.ports import ReplanningContext
 from agent_graph.testing import ScriptedPlanner
 
 CALLS: list[tuple[str, Any]] = []
@@ -272,3 +273,22 @@ def test_money_of_its_calls_is_bounded(tmp_path: Path) -> None:
         assert done.results["sub__a"].status == "succeeded"
         assert done.error is not None
         assert done.error.message.endswith("priced may take 2 money, and 1 of 3 are left to the nested plan of step sub")
+
+
+def test_a_plan_that_a_person_hands_in_at_a_gate_may_have_a_nested_plan(tmp_path: Path) -> None:
+    policy = Policy.default().model_copy(update={"review_plans": True})
+    with agent(tmp_path, LOOK_AND_WRITE, policy=policy) as here:
+        waits = here.run(plan=plan(Step(id="a", tool="look", args={"name": "a"})))
+        other = plan(nested(args={"name": "abc", "least": 9}))
+        done = here.resume(waits, Edit(plan=other))
+        assert (done.status, CALLS) == ("succeeded", [("look", "abc")])
+
+
+def test_a_nested_plan_that_is_proposed_by_a_planner_and_cannot_be_laid_out_is_replanned(tmp_path: Path) -> None:
+    planner = ScriptedPlanner(plan(nested(args={"nome": "abc"})), plan(nested(args={"name": "abc"})))
+    with agent(tmp_path, LOOK_AND_WRITE, planner=planner) as here:
+        done = here.run("try")
+        assert done.status == "succeeded"
+        asked = planner.contexts[1]
+        assert isinstance(asked, ReplanningContext)
+        assert [issue.code for issue in asked.issues] == ["invalid_blueprint"]
