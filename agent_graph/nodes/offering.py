@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from agent_graph.events import Note
 from agent_graph.nodes.visit import Visit
 from agent_graph.plan import Plan
 from agent_graph.planners.inline import InlinePlanner
 from agent_graph.planners.modes import Choice, choose, goal_words
 from agent_graph.planners.narrowing import Narrowed, narrow
 from agent_graph.policy.matching import fits
-from agent_graph.ports import Planner, ToolSpec
+from agent_graph.ports import Planner, PlanningContext, ToolSpec
 from agent_graph.verdicts import Deny
 
 MOST_BY_RULE = 8
@@ -58,6 +59,23 @@ def readable(visit: Visit) -> dict[str, ToolSpec]:
 
     reading = {name: spec for name, spec in visit.deps.tools.specs.items() if not spec.changes and may(spec)}
     return dict(narrow(reading, goal_words(visit.record.goal)).tools)
+
+
+def note_choices(visit: Visit, choice: Choice, context: PlanningContext) -> None:
+    """What was chosen on the user's behalf, in the trace: the mode, and which of many tools the planner is shown."""
+    said = [f"mode {choice.mode}, chosen by auto: {choice.why}"] if visit.deps.mode == "auto" and asks_a_model(visit.planner) else []
+    if choice.mode != "inline" and len(context.tools) < len(visit.deps.tools.specs):
+        said.append(str(shown(visit)))
+    for message in said:
+        visit.trace(Note(run_id=visit.run_id, at=visit.now(), message=message))
+
+
+def hidden(visit: Visit, context: PlanningContext) -> str:
+    """What a planner that sees no way did not see."""
+    there = len(visit.deps.tools.specs)
+    if len(context.tools) == there:
+        return ""
+    return f"\nIt was shown {len(context.tools)} of {there} tools; where it lacks one, name the tool in the goal, or raise the planner's max_tools."
 
 
 def _by_rule(visit: Visit, specs: Mapping[str, ToolSpec]) -> Iterator[str]:

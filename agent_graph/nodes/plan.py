@@ -10,13 +10,12 @@ from agent_graph.events import Note, PlanMade
 from agent_graph.execution.asking import put
 from agent_graph.identity import digest, new_id
 from agent_graph.nodes.messages import goal_in, last_message_id, plan_message, unused_message
-from agent_graph.nodes.offering import asks_a_model, mode_of, readable, shown
+from agent_graph.nodes.offering import hidden, mode_of, note_choices, readable, shown
 from agent_graph.nodes.remarks import remarks
 from agent_graph.nodes.visit import Visit
 from agent_graph.plan import Goal, Mode, Plan, Step
 from agent_graph.planners.inline import NAME as INLINE
 from agent_graph.planners.inline import inline_plan
-from agent_graph.planners.modes import Choice
 from agent_graph.policy.dataflow import expression_reads
 from agent_graph.policy.lineage import lineage_of
 from agent_graph.policy.nesting import lay_out
@@ -86,23 +85,6 @@ def asked(visit: Visit, mode: Mode | None = None) -> dict[str, Any]:
         "executor": deps.models.has("executor"),
         "specialists": {name: one.description for name, one in models.specialists.items()},
     }
-
-
-def note_choices(visit: Visit, choice: Choice, context: PlanningContext) -> None:
-    """What was chosen on the user's behalf, in the trace: the mode, and which of many tools the planner is shown."""
-    said = [f"mode {choice.mode}, chosen by auto: {choice.why}"] if visit.deps.mode == "auto" and asks_a_model(visit.planner) else []
-    if choice.mode != "inline" and len(context.tools) < len(visit.deps.tools.specs):
-        said.append(str(shown(visit)))
-    for message in said:
-        visit.trace(Note(run_id=visit.run_id, at=visit.now(), message=message))
-
-
-def hidden(visit: Visit, context: PlanningContext) -> str:
-    """What a planner that sees no way did not see."""
-    there = len(visit.deps.tools.specs)
-    if len(context.tools) == there:
-        return ""
-    return f"\nIt was shown {len(context.tools)} of {there} tools; where it lacks one, name the tool in the goal, or raise the planner's max_tools."
 
 
 def note_unused(state: State, visit: Visit) -> tuple[str, str] | None:

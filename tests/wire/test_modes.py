@@ -156,6 +156,28 @@ def test_going_on_does_not_count_as_replanning(server: ModelServer, iterative: A
     assert (run.status, len(CALLS), len(server.bodies)) == ("succeeded", 6, 7)
 
 
+def test_after_a_failure_it_is_planned_on_step_by_step(server: ModelServer, iterative: AgentGraph) -> None:
+    fails, other = tool_step("more", "find", {"text": "broken"}), tool_step("other", "find", {"text": "disk"})
+    server.says(next_step(LOOK), next_step(fails), next_step(other), next_step(KEEP), next_step(last=True))
+    run = iterative.run("find and save")
+    assert "# Why a new version is needed" in server.messages(2)[1][1]
+    assert "Nothing went wrong" in server.messages(3)[1][1]
+    run = iterative.resume(run.id, Approve())
+    assert (run.status, len(server.bodies)) == ("succeeded", 5)
+    assert run.plan is not None
+    assert [step.id for step in run.plan.steps] == ["look", "other", "keep"]
+
+
+def test_another_process_goes_on_with_the_next_step(server: ModelServer, models: dict[str, Any], store_path: Path) -> None:
+    server.says(next_step(LOOK), next_step(KEEP), next_step(last=True))
+    with AgentGraph([find, save], models=models, mode="iterative", store=store_path) as agent:
+        paused = agent.run("find and save")
+    with AgentGraph([find, save], models=models, store=store_path) as other:  # one that was not told the mode
+        run = other.resume(paused.id, Approve())
+    assert (run.status, [name for name, _ in CALLS]) == ("succeeded", ["find", "save"])
+    assert server.messages(0)[0] == server.messages(2)[0]
+
+
 def test_a_step_that_needs_another_of_the_same_reply_is_sent_back(server: ModelServer, iterative: AgentGraph) -> None:
     server.says(next_step(LOOK, KEEP), next_step(LOOK, last=True))
     assert iterative.run("find cpu").status == "succeeded"
