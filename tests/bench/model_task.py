@@ -105,6 +105,15 @@ class Task:
         """The whole plan: what is not known yet is referred to."""
         return _plan([_read(n) for n in range(1, self.calls + 1)], answer=self._answer)
 
+    def planned_and_summarized(self, asked: Asked) -> Reply:
+        """The whole plan; then the answer in words, from what the steps returned."""
+        if "claims" not in asked.form.get("properties", {}):
+            return self.planned(asked)
+        place = f"steps.s{self.calls}.output.text"
+        found = re.search(rf"^{re.escape(place)} = (.*)$", asked.text, re.MULTILINE)
+        claim = {"text": f"The last entry holds: {found[1] if found else ''}", "refs": [place], "quote": None}
+        return Reply(text=json.dumps({"claims": [claim]}))
+
     def next_step(self, asked: Asked) -> Reply:
         """The step after those that the request speaks of; with the last one, the answer."""
         done = max(map(int, re.findall(r'"id":"s(\d+)"', asked.last)), default=0)

@@ -33,32 +33,43 @@ def counted(server: ModelServer) -> Sent:
 
 def single_shot(task: Task) -> ModelServer:
     """One request for the plan; the answer is what its last step returned."""
-    return _run(task, task.planned, "single_shot")
+    return _run(task, task.planned, "single_shot", "planner")
+
+
+def summarized(task: Task) -> ModelServer:
+    """And one more, in which the summarizer reads what the steps returned and writes the answer."""
+    return _run(task, task.planned_and_summarized, "single_shot", "planner", "summarizer")
 
 
 def iterative(task: Task) -> ModelServer:
     """One request for each step, which shows what the steps before it returned."""
-    return _run(task, task.next_step, "iterative")
+    return _run(task, task.next_step, "iterative", "planner")
 
 
 def inline(task: Task) -> ModelServer:
     """No plan: the executor's loop, as long as the peer's; each of its calls goes through the pipeline."""
-    return _run(task, task.in_a_loop, "inline")
+    return _run(task, task.in_a_loop, "inline", "executor")
 
 
-def _run(task: Task, script: Script, mode: Mode) -> ModelServer:
+def _run(task: Task, script: Script, mode: Mode, *roles: str) -> ModelServer:
     """What its server was sent. Raises RuntimeError when the task was not done."""
     with ModelServer(script) as server, TemporaryDirectory() as folder:
-        role = "executor" if mode == "inline" else "planner"
         store = Path(folder) / "runs.db"
-        with AgentGraph(task.tools(), models=Models.of({role: model_of(server)}), mode=mode, limits=LIMITS, store=store) as agent:
+        with AgentGraph(
+            task.tools(), models=Models.of(dict.fromkeys(roles, model_of(server))), mode=mode, limits=LIMITS, store=store
+        ) as agent:
             run = agent.run(task.goal)
     if run.status != "succeeded" or task.entry(f"e{task.calls}")["text"] not in json.dumps(run.answer):
         raise RuntimeError(f"{mode} did not do the task: {run.status}, {run.error}, {str(run.answer)[:200]}")
     return server
 
 
-MODES: dict[str, Callable[[Task], ModelServer]] = {"single_shot": single_shot, "iterative": iterative, "inline": inline}
+MODES: dict[str, Callable[[Task], ModelServer]] = {
+    "single_shot": single_shot,
+    "single_shot and a summarizer": summarized,
+    "iterative": iterative,
+    "inline": inline,
+}
 PEER = "create_agent"
 
 
