@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from agent_graph.plan import Judge, Plan, Reference, Step, references
 from agent_graph.policy.expressions import ExpressionError, steps_read
 from agent_graph.policy.ordering import before
+from agent_graph.policy.template import TemplateWrong, parsed
+from agent_graph.policy.template import steps_read as template_reads
 from agent_graph.ports import ToolSpec
 
 LOOKUP_STEPS = 6
@@ -47,12 +49,26 @@ def too_much(plan: Plan, tools: Mapping[str, ToolSpec], needs: Mapping[str, froz
 
 
 def _served(plan: Plan) -> set[str]:
-    """Steps that the answer, the criteria of the whole and ``stop_when`` read."""
+    """Steps that the answer and its template, the criteria of the whole, its assumptions and ``stop_when`` read; a judge reads all of them."""
     found = {step_id for _, text in references(plan.answer) if (step_id := Reference.parse(text).step) is not None}
-    for text in (*plan.goal.success_criteria, *plan.success_criteria, plan.stop_when):
-        if text is not None and not isinstance(text, Judge):
+    criteria = (*plan.goal.success_criteria, *plan.success_criteria)
+    in_words = None if any(isinstance(text, Judge) for text in criteria) else _shown(plan.template)
+    if in_words is None:
+        return set(plan.by_id)
+    for text in (*criteria, *plan.assumptions, plan.stop_when):
+        if isinstance(text, str):
             found |= _read(text)
-    return found
+    return found | in_words
+
+
+def _shown(template: str | None) -> set[str] | None:
+    """Steps that the template reads; None: it reads them all."""
+    if template is None:
+        return set()
+    try:
+        return template_reads(parsed(template))
+    except TemplateWrong:
+        return set()  # the compiler reports it
 
 
 def _read(expression: str) -> set[str]:
