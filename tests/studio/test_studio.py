@@ -76,6 +76,33 @@ def test_the_stream_shows_each_step_as_it_goes(desk: Any, name: str) -> None:
     assert desk.answer(thread, YES)["answer"] == f"posted text of {name}"  # by an async tool, on the server's loop
 
 
+def test_words_and_drafted_steps_are_streamed_and_the_answer_as_a_message_that_grows(desk: Any, name: str) -> None:
+    thread = desk.thread()
+    parts = list(desk.runs.stream(thread, GRAPH, input={"goal": f"talk {name}"}, stream_mode=["custom", "messages-tuple", "values"]))
+    told = [part.data for part in parts if part.event == "custom"]
+    assert [event["step"]["id"] for event in told if event["kind"] == "drafted"] == ["look"]
+    words = "".join(event["text"] for event in told if event["kind"] == "token" and event["role"] == "summarizer")
+    grown = [part.data[0] for part in parts if part.event == "messages"]
+    assert words == "".join(message["content"] for message in grown) == f"It is about {name}."
+    assert len({message["id"] for message in grown}) == 1
+    last = [part.data for part in parts if part.event == "values"][-1]
+    assert last["messages"][-1]["content"] == f"text of {name}", "what is kept is the answer itself"
+
+
+def test_each_shape_in_which_a_proposed_value_is_confirmed(desk: Any, name: str) -> None:
+    def confirm(case: str, answer: Any) -> Any:
+        thread = desk.ask_for(f"confirm {name}")
+        shown = desk.gate(thread)
+        assert shown["action_requests"][0]["args"]["answer"] == "2"
+        assert "approve" in shown["review_configs"][0]["allowed_decisions"]
+        desk.answer(thread, answer)
+        return desk.status(thread)
+
+    edited = {"type": "edit", "edited_action": {"name": "answer_question", "args": {"answer": "3"}}}
+    shapes = {"chat": YES, "inbox": [{"type": "accept", "args": None}], "edited": {"decisions": [edited]}, "senseless": "many"}
+    assert desk.each(confirm, shapes) == {"chat": "idle", "inbox": "idle", "edited": "idle", "senseless": "interrupted"}
+
+
 def test_a_context_narrows_one_run(desk: Any, name: str) -> None:
     thread = desk.ask_for(f"look {name}", context={"review_plans": True, "principal": "ann"})
     gate = desk.gate(thread)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import json
 import os
 import time
 from collections.abc import AsyncIterator
@@ -15,7 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from agent_graph import AgentGraph, ToolContext, tool
+from agent_graph.events import Token
 from agent_graph.graph import Graph, build_graph
+from agent_graph.models.drafting import drafts
 from agent_graph.plan import Goal, Plan, Step
 from agent_graph.ports import PlanningContext, Question, ReplanningContext
 from agent_graph.threads import on_own_thread
@@ -104,6 +107,8 @@ class DoAsTold:
 
     def plan(self, context: PlanningContext) -> Plan | Question:
         what, _, name = context.goal.text.partition(" ")
+        if what == "talk":
+            talk(context, name)
         if what == "ask":
             answer = context.answers.get("To whom?")
             return Question("To whom?") if answer is None else Plan(goal=context.goal, steps=_send(f"to {answer}"))
@@ -111,6 +116,17 @@ class DoAsTold:
 
     def replan(self, context: ReplanningContext) -> Any:
         raise NotImplementedError
+
+
+def talk(context: PlanningContext, name: str) -> None:
+    """As the clients of two models do: a plan while it is made, an answer while it is written."""
+    tell = drafts(context.tell, context.run_id)
+    said = {"planner": {"steps": [{"id": "look", "tool": "look"}]}, "summarizer": {"claims": [{"text": f"It is about {name}."}]}}
+    for role, document in said.items():
+        text = json.dumps(document)
+        for place in range(0, len(text), 9):
+            if tell is not None:
+                tell(Token(run_id=context.run_id, at=time.time(), role=role, text=text[place : place + 9], begins=place == 0))
 
 
 def _send(name: str, to: str = "send") -> tuple[Step, ...]:
@@ -141,6 +157,11 @@ PLANS: dict[str, Any] = {
     "long": _long,
     "wait": lambda name: (Step(id="wait", tool="slow", args={"name": name, "seconds": 3.0}),),
     "look": lambda name: (Step(id="look", tool="look", args={"name": name}),),
+    "talk": lambda name: (Step(id="look", tool="look", args={"name": name}),),
+    "confirm": lambda name: (
+        Step(id="seats", ask="How many seats?", args={"value": 2}),
+        Step(id="look", tool="look", args={"name": name}, depends_on=("seats",)),
+    ),
     "blind": lambda name: (
         Step(id="look", tool="look", args={"name": name}),
         Step(id="blind", tool="slow_blind", args={"text": {"$ref": "steps.look.output"}, "seconds": 1.2}),
