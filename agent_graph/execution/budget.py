@@ -11,6 +11,9 @@ from agent_graph.policy.limits import Limits
 from agent_graph.policy.spending import Spent, price_of
 from agent_graph.ports import Clock, Store, ToolSpec
 
+ROUNDING = 1e-9
+"""Of money: what is worked out as just affordable must not fail by the last digit of a sum."""
+
 
 def spent_so_far(store: Store, run_id: RunId, tools: Mapping[str, ToolSpec]) -> Spent:
     """From what is on record: a process that takes the run over counts on from there."""
@@ -72,7 +75,7 @@ class Budget:
     def take_money(self, worst: float) -> bool:
         """Hold back what a request to a model may cost; False, and nothing is, when that is not left."""
         with self._lock:
-            if worst > self.money_left():
+            if worst > self.money_left() + ROUNDING:
                 return False
             self._money += worst
             return True

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -251,6 +253,13 @@ def test_an_executor_that_reasons_is_remarked_on_once_with_the_reason(
     assert len(found) == (1 if said else 0)
 
 
+def test_a_note_of_a_request_is_told_to_whoever_watches_too(server: ModelServer, store_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.says(failure(401), LOOK)
+    with AgentGraph([find], models={"planner": {"model": "openai:first", "fallback": "openai:second"}}, store=store_path) as agent:
+        seen = list(agent.stream("look"))
+    assert len([event for event in seen if isinstance(event, Note) and "is asked instead" in event.message]) == 1
+
+
 def test_a_planner_may_reason(server: ModelServer, store_path: Path) -> None:
     server.says("one")
     planner = Clients(Models.of({"planner": "openai:gpt-5"})).of("planner")
@@ -321,6 +330,18 @@ def test_entries_add_up_to_the_roles_and_the_roles_to_the_run(server: ModelServe
             assert sum(mine) == pytest.approx(used[name])  # type: ignore[arg-type]
     assert sum(each.requests for each in spent.values()) == len(server.bodies) == 3
     assert sum(each.money for each in spent.values()) == pytest.approx(3 * (100 * 3 + 20 * 15) / 1e6)
+
+
+def test_what_an_older_store_counted_by_role_alone_still_adds_up(server: ModelServer, store_path: Path) -> None:
+    server.says("hi")
+    with metered(store_path) as meter:
+        with closing(sqlite3.connect(store_path)) as before, before:
+            columns = "run_id, role, requests, input_tokens, output_tokens, money, unpriced"
+            before.execute(f"INSERT INTO usage ({columns}) VALUES (?, 'executor', 4, 40, 8, 0.5, 0)", (meter._lease.run_id,))
+        client().text(HELLO, Asking(meter=meter))
+        entries, used = meter.entries(), meter.roles()["executor"]
+    assert [(entry.model, entry.plan_version, entry.used.requests) for entry in entries] == [("", 0, 4), ("openai:gpt-test", 3, 1)]
+    assert (used.requests, used.input_tokens, used.output_tokens, used.money) == (5, 140, 28, 0.5)
 
 
 # ── other providers, and what is streamed ─────────────────────────────────────────────────────────────────────────────

@@ -10,9 +10,10 @@ from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
 from langchain_core.messages import AIMessage
 
 from agent_graph.errors import InvalidDocument, UsageError
-from agent_graph.models.clients import Clients
+from agent_graph.models.clients import MOST_BY_STEP, Clients, with_model
 from agent_graph.models.environment import variables
 from agent_graph.models.roles import Models, RoleModel
+from agent_graph.plan import Step
 
 FILE = """
 planner:
@@ -191,3 +192,45 @@ def test_threads_that_ask_first_get_the_same_client(monkeypatch: pytest.MonkeyPa
     clients = Clients(Models.of({"judge": "openai:x"}))
     with ThreadPoolExecutor(8) as pool:
         assert len({id(each) for each in pool.map(lambda _: clients.of("judge"), range(16))}) == 1
+
+
+# ── one role's settings with another model ────────────────────────────────────────────────────────────────────────────
+
+
+SPEC = RoleModel(
+    model="openai:a",
+    base_url="https://gateway.example/v1",
+    key_from="GATEWAY",
+    reasoning_effort="low",
+    timeout_s=5,
+    max_asks=1,
+    max_tokens=9,
+)
+
+
+def test_another_model_of_the_same_provider_is_asked_in_the_same_way() -> None:
+    assert with_model(SPEC, "openai:b") == SPEC.model_copy(update={"model": "openai:b"})
+
+
+def test_another_provider_is_sent_neither_the_key_nor_to_the_address_of_the_first() -> None:
+    assert with_model(SPEC, "groq:b") == RoleModel(model="groq:b", timeout_s=5, max_asks=1, max_tokens=9)
+
+
+def test_an_object_keeps_its_own_settings_and_takes_the_bounds() -> None:
+    model = GenericFakeChatModel(messages=iter([]))
+    assert with_model(SPEC, model) == RoleModel(model=model, max_asks=1, max_tokens=9)
+    assert with_model(RoleModel(model=model, max_asks=1), "openai:b") == RoleModel(model="openai:b", max_asks=1)
+
+
+def test_a_fallback_has_no_fallback_of_the_first_one_s() -> None:
+    assert with_model(RoleModel(model="openai:a", fallback="openai:b"), "openai:b").fallback is None
+
+
+def test_models_that_plans_name_are_not_kept_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "test")
+    clients = Clients(Models.of({"executor": GenericFakeChatModel(messages=iter([]))}))
+    own = clients.of("executor")
+    for number in range(MOST_BY_STEP + 5):
+        clients.of_step(Step(id="a", model="x", use_model=f"openai:m{number}"))
+    assert len(clients._made) == MOST_BY_STEP + 1
+    assert clients.of("executor") is own
