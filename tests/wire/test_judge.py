@@ -176,6 +176,15 @@ def test_a_judge_that_cannot_be_asked_leaves_it_to_a_person(server: ModelServer,
     assert (done.status, len(server.bodies), SENT) == ("succeeded", asked, ["dear Ann, thank you"])
 
 
+def test_what_a_person_is_asked_already_is_not_put_to_the_judge_again(server: ModelServer, store_path: Path) -> None:
+    server.says(failure(400), failure(400))
+    with agent_of(server, store_path) as agent:
+        run = agent.run(plan=plan(success_criteria=(KIND, Judge(judge="it is short"))))
+        first, second = run.requests
+        still = agent.resume(run.id, {first.id: Approve()})
+    assert ([each.id for each in still.requests], len(server.bodies)) == ([second.id], 2)
+
+
 def test_a_judge_beyond_its_budget_is_not_asked(server: ModelServer, store_path: Path) -> None:
     with agent_of(server, store_path, limits=Limits(roles={"judge": RoleLimits(max_requests=0)})) as agent:
         run = agent.run(plan=plan())
