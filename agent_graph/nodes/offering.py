@@ -30,10 +30,12 @@ def mode_of(visit: Visit) -> Choice:
         return Choice("inline", "there is no planner")
     if visit.current is not None:
         return Choice("iterative" if visit.plan.mode == "iterative" else "single_shot", "as the plan has it")
+    if deps.mode in ("single_shot", "iterative"):
+        return Choice(deps.mode, "as configured")
     if not asks_a_model(visit.planner) or deps.mode is None:
         return Choice("single_shot", "as the planner has it")
-    if deps.mode != "auto":
-        return Choice(deps.mode, "as configured")
+    if deps.mode == "inline":
+        return Choice("inline", "as configured")
     reviewed = deps.rules.policy.review_plans
     return choose(visit.record.goal, deps.tools.specs, executor=deps.models.has("executor"), reviewed=reviewed)
 

@@ -128,6 +128,15 @@ def test_whatever_the_tools_take_the_document_keeps_the_rules_of_strict_mode(pro
     jsonschema_rs.validator_for(document)
 
 
+@pytest.mark.parametrize("levels", range(1, 8))
+def test_however_deep_a_value_is_a_reference_in_it_still_fits(levels: int) -> None:
+    value: dict[str, Any] = {"type": "string"}
+    for _ in range(levels):
+        value = {"type": "array", "items": {"type": "object", "properties": {"a": value}, "required": ["a"]}}
+    document = schema_of(spec("t", {"x": value}, "x")).document
+    assert depth(document, document) <= 10
+
+
 def test_a_schema_beyond_the_documented_limits_is_sent_without_strict() -> None:
     few, many = (schema_of(*[spec(f"t{n}", {"a": {"type": "string"}}) for n in range(count)]) for count in (600, 1200))
     assert few.strict
