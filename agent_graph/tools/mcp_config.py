@@ -49,6 +49,14 @@ class ToolRules(Model):
     """The argument that takes the idempotency key, for ``recovery: keyed``. Planners do not see it."""
     parallel: bool | int = False
     rate: float | None = Field(default=None, gt=0)
+    ttl: float | None = Field(default=None, gt=0)
+    """Of a read: seconds for which what it gave is given again to the same arguments."""
+    needs: dict[str, str] = {}
+    """By argument, the kind of fact that it takes; for the chain planner."""
+    gives: dict[str, str] = {}
+    """By kind of fact that it gives, the JMESPath of it in the output, empty for the whole."""
+    cost: float = Field(default=1.0, ge=0)
+    """What a call costs a plan of the chain planner."""
 
     @model_validator(mode="after")
     def _can_work(self) -> Self:

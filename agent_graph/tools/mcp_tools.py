@@ -63,6 +63,10 @@ def as_tool(server_name: str, server: McpServer, definition: Definition, call: C
             timeout=rules.timeout or server.timeout,
             parallel=rules.parallel,
             rate=rules.rate,
+            ttl=rules.ttl,
+            needs=rules.needs,
+            gives=rules.gives,
+            cost=rules.cost,
         )
     except InvalidToolError as error:
         raise InvalidToolError(

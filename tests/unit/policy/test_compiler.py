@@ -186,6 +186,10 @@ CASES: dict[str, list[tuple[str, Plan, Rules | None, str | None, str]]] = {
         ("no type", made(look("a", expected_output={"type": "nothing"})), None, "a", "nothing"),
         ("elsewhere", made(look("a", expected_output={"$ref": "https://example.org/s.json"})), None, "a", "outside of the schema"),
     ],
+    "invalid_blueprint": [
+        ("not registered", made(Step(id="a", blueprint="inner")), None, "a", "there is no blueprint 'inner'"),
+        ("part of nothing", made(look("a", part_of="b")), None, "a", "part of 'b', which is no step with a blueprint"),
+    ],
     "invalid_fallback": [
         ("not there", made(look("a", on_failure="step:x")), None, "a", "not in the plan"),
         ("itself", made(look("a", on_failure="step:a")), None, "a", "does not stand after it"),
