@@ -206,6 +206,10 @@ class Results:
             if ((at := self._standings.get(step.id)) is not None and self._is_final(at)) or self.unsettled(step.id)
         }
 
+    def versions(self) -> set[int]:
+        """The plan versions of which something ran, and was not run again in a later one."""
+        return {at.plan_version for at in self._standings.values()}
+
     def any_unsettled(self) -> bool:
         """Whether the outcome of a begun effect of the plan is not known."""
         return any(step_id in self.plan.by_id and self.unsettled(step_id) for step_id in (*self._standings, *self._calls))

@@ -67,7 +67,7 @@ def context(visit: Visit, because: str, left: int, *, extending: bool = False) -
     assert visit.current is not None  # noqa: S101  # there is a version to revise
     return ReplanningContext(
         **asked(visit),
-        plan=visit.plan,
+        plan=as_it_ran(visit),
         results=visit.deps.store.ledger.results(visit.run_id),
         issues=visit.current.issues if visit.current.verdict == "invalid" else (),
         reason=because,
@@ -76,6 +76,14 @@ def context(visit: Visit, because: str, left: int, *, extending: bool = False) -
         approvals=approvals(visit),
         attempts=attempts(visit),
     )
+
+
+def as_it_ran(visit: Visit) -> Plan:
+    """The newest version, with what has ended as it was: a version that wanted it otherwise was refused."""
+    plan, frozen = visit.plan, visit.frozen()
+    if all(frozen.get(step.id, step) == step for step in plan.steps):
+        return plan
+    return plan.model_copy(update={"steps": tuple(frozen.get(step.id, step) for step in plan.steps)})
 
 
 def ask(visit: Visit, told: Callable[[], ReplanningContext]) -> Any:

@@ -18,7 +18,7 @@ from agent_graph.verdicts import Request, Source
 
 def keep(visit: Visit, came: Plan, read: tuple[Source, ...], by: str) -> tuple[Plan, Revision]:
     """Version n + 1: finished steps that the planner left out are carried over; changed ones are found by ``validate``."""
-    store, frozen = visit.deps.store, visit.results.frozen()
+    store, frozen = visit.deps.store, visit.frozen()
     came = lay_out(came.model_copy(update={"goal": visit.record.goal}), visit.deps.blueprints)
     made = came.model_copy(
         update={

@@ -173,16 +173,24 @@ class Visit:
         return spoken(self.emit)
 
     def frozen(self) -> dict[str, Step]:
-        """The steps that have ended for good: in this version, and as the version that is being revised has them."""
+        """The steps that have ended for good, as they ran: in this version, and in the newest one before it of which anything could run.
+
+        What a version in between wanted to make of them, which was refused, is nothing that the next one can build on.
+        """
         if self.current is None:
             return {}
-        here = self.results.frozen() if self.current.verdict is not None else {}
-        if self.plan.parent is None:
-            return here
-        before = self.deps.store.runs.plan(self.run_id, self.plan.parent)
-        if before is None:
-            return here
-        return here | Results(self.deps.store, self.run_id, before.plan).frozen()
+        here = self.results.frozen() if self._could_run(self.current) else {}
+        before = self._before(self.current)
+        while before is not None and not self._could_run(before):
+            before = self._before(before)
+        return here if before is None else here | Results(self.deps.store, self.run_id, before.plan).frozen()
+
+    def _could_run(self, record: PlanRecord) -> bool:
+        """Whether it is valid; or was, before the policy was changed, and something of it ran."""
+        return record.verdict == "valid" or (record.verdict is not None and record.plan.version in self.results.versions())
+
+    def _before(self, record: PlanRecord) -> PlanRecord | None:
+        return None if record.plan.parent is None else self.deps.store.runs.plan(self.run_id, record.plan.parent)
 
     def context(self) -> RunContext:
         deps = self.deps

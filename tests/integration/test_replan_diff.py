@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from agent_graph import AgentGraph, Approve, GiveUp, Plan, Step, UsageError, tool
+from agent_graph import AgentGraph, Approve, GiveUp, Plan, Policy, Rule, Step, UsageError, tool
 from agent_graph.events import Replanned
 from agent_graph.testing import ScriptedPlanner
 
@@ -143,6 +143,32 @@ def test_what_has_landed_is_not_undone_nor_done_again_by_any_later_version(store
         assert done.plan is not None
         assert [step.id for step in done.plan.steps] == ["w", "bad3"]
     assert CALLS == ["write x", "bad", "bad2", "bad3"]
+
+
+def test_what_a_refused_version_made_of_an_ended_step_is_nothing_to_build_on(store_path: Path) -> None:
+    other = look("other", "a")
+    script = [plan(look("a"), look("bad", depends_on=("a",))), plan(other, look("b")), plan(other, look("c")), plan(look("d"))]
+    planner = ScriptedPlanner(*script)
+    with AgentGraph([look_up, write], planner=planner, store=store_path) as made:
+        done = made.run("try")
+        assert [record.verdict for record in made.store.runs.plans(done.id)] == ["valid", "invalid", "invalid", "valid"]  # type: ignore[arg-type]
+    assert done.plan is not None
+    assert (done.status, CALLS, done.plan.by_id["a"]) == ("succeeded", ["a", "bad", "d"], look("a"))
+    told: Any = planner.contexts[2]
+    assert told.plan.by_id["a"] == look("a")
+
+
+def test_what_has_ended_stays_although_a_changed_policy_refuses_the_version_that_it_ran_in(store_path: Path) -> None:
+    later = Step(id="w", tool="write", args={"name": {"$ref": "steps.a.output"}})  # is asked about once the read has ended
+    with agent(store_path, plan(look("a"), later)) as made:
+        paused = made.run("try")
+    deny = Policy(rules=(Rule(verdict="allow", risks=("read_only",)), Rule(verdict="deny", tools=("write",))))
+    planner = ScriptedPlanner(plan(look("b")))
+    with AgentGraph([look_up, write], planner=planner, policy=deny, store=store_path) as made:
+        done = made.resume(paused.id)
+        assert made.revision(done.id).finished == ("a",)
+    assert done.plan is not None
+    assert (done.status, [step.id for step in done.plan.steps], CALLS) == ("succeeded", ["a", "b"], ["a", "b"])
 
 
 def test_what_is_stored_of_where_steps_came_from_does_not_grow_with_each_step(store_path: Path) -> None:
