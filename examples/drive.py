@@ -78,8 +78,8 @@ def _watch(events: Iterator[Event]) -> str:
     for event in events:
         run_id, since = event.run_id, event.at if since is None else since
         if isinstance(event, Token | Drafted):
-            continue  # what they amount to comes after them
-        print(event_line(event, since))
+            continue  # as it is written; what it amounts to comes after it
+        print(event_line(event, since), flush=True)
     return run_id
 
 
@@ -90,7 +90,8 @@ def _tell(run: Run, args: argparse.Namespace) -> None:
     if run.answer is not None:
         print("\n".join(value_lines(run.answer)))
     for role, used in run.usage.items():
-        print(f"{role}: {used}")
+        if isinstance(used, dict):
+            print(f"{role}: {used['requests']} requests, {used['input_tokens']} tokens read, {used['output_tokens']} written")
 
 
 def _ask(request: Request, run: Run, args: argparse.Namespace) -> None:
