@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from agent_graph.lookalikes import resembles
@@ -59,6 +59,23 @@ def asked_in(step: Step, rules: Rules, origin: Origin = FIRST, now: float | None
         if isinstance(said, Ask):
             found.append(f"{name}: {said.reason}")
     return "; ".join(found)
+
+
+def not_followed_in(calls: Sequence[tuple[str, str, bool]], rules: Rules) -> str:
+    """What an order rule wants after one of the calls that an agent has made, and is not there; empty when nothing is missing.
+
+    ``calls``: id, tool and whether it succeeded, in their order. What is to follow must be done by the same agent.
+    """
+    for rule in rules.policy.order:
+        wanted = rule.followed_by
+        for at, (call_id, tool, succeeded) in enumerate(calls):
+            spec = rules.tools.get(tool)
+            if wanted is None or not succeeded or spec is None or not rule.matches(spec):
+                continue
+            later = (rules.tools.get(other) for _, other, well in calls[at + 1 :] if well)
+            if not any(found is not None and wanted.matches(found) for found in later):
+                return f"{rule}: {call_id} was done, and a call of {wanted} must follow and succeed"
+    return ""
 
 
 def _executor(step: Step, models: Models) -> Iterator[Issue]:
