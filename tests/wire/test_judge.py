@@ -6,6 +6,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,7 @@ import pytest
 
 from agent_graph import AgentGraph, Approve, Goal, Limits, Plan, Policy, RoleLimits, Step, tool
 from agent_graph.checkpoints.leases import new_owner
+from agent_graph.errors import Interrupted
 from agent_graph.events import Note
 from agent_graph.identity import RunId
 from agent_graph.plan import Judge
@@ -301,3 +305,71 @@ def test_a_finding_on_record_is_not_asked_for_again(server: ModelServer, store_p
     assert (again.status, len(again.requests), len(server.bodies)) == ("paused", 1, 1)
     assert "no idea" in again.requests[0].reason
     assert SENT == ["dear Ann, thank you"]
+
+
+# ── while it thinks ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def slow_judge(server: ModelServer, store: Path, meanwhile: Callable[[AgentGraph], object]) -> tuple[AgentGraph, threading.Event]:
+    """A judge that is asked, and then something happens, and only then it replies."""
+    over = threading.Event()
+
+    def thinks() -> Any:
+        threading.Thread(target=meanwhile, args=(agent,), daemon=True).start()
+        over.wait(10)
+        return completion(finding(True, "dear Ann"))
+
+    agent = agent_of(server, store)
+    server.says(thinks, finding(True, "dear Ann"))
+    return agent, over
+
+
+def test_a_stop_does_not_wait_for_the_judge_and_nothing_is_done_twice(server: ModelServer, store_path: Path) -> None:
+    agent, over = slow_judge(server, store_path, lambda agent: agent.stop())
+    with agent:
+        began = time.monotonic()
+        with pytest.raises(Interrupted):
+            agent.run(plan=plan())
+        assert time.monotonic() - began < 8
+        (waiting,) = agent.runs()
+        assert agent.get(waiting.id).results["mail"].landed
+        over.set()
+    with agent_of(server, store_path) as agent:
+        assert agent.resume(waiting.id).status == "succeeded"
+    assert SENT == ["dear Ann, thank you"]
+
+
+def test_a_cancel_does_not_wait_for_the_judge(server: ModelServer, store_path: Path) -> None:
+    agent, over = slow_judge(server, store_path, lambda agent: agent.cancel(agent.runs()[0].id))
+    with agent:
+        began = time.monotonic()
+        run = agent.run(plan=plan())
+        assert time.monotonic() - began < 8
+        over.set()
+    assert run.status == "cancelled"
+    assert [effect.step_id for effect in run.landed] == ["mail"]
+
+
+# ── of a step that reasons ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_what_a_model_wrote_is_judged_by_another(server: ModelServer, store_path: Path) -> None:
+    models = {"judge": {"model": chat_openai(server, model="gpt-judge")}, "executor": {"model": chat_openai(server, model="gpt-writer")}}
+    server.says("Dear Ann, thank you.", finding(True, "thank you"))
+    step = Step(id="mail", model="thank Ann", success_criteria=(KIND,))
+    with agent_of(server, store_path, models=models) as agent:
+        run = agent.run(plan=Plan(goal="be kind", steps=(step,)))
+    assert [body["model"] for body in server.bodies] == ["gpt-writer", "gpt-judge"]
+    assert (run.status, run.answer) == ("succeeded", "Dear Ann, thank you.")
+    assert evidence_of(run).by == "model:gpt-judge"
+
+
+def test_what_a_model_wrote_and_a_person_is_to_judge_is_not_written_again(server: ModelServer, store_path: Path) -> None:
+    models = {"executor": {"model": chat_openai(server)}}
+    server.says("Dear Ann, thank you.")
+    step = Step(id="mail", model="thank Ann", success_criteria=(KIND,))
+    with agent_of(server, store_path, models=models) as agent:
+        run = agent.run(plan=Plan(goal="be kind", steps=(step,)))
+        assert run.status == "paused"
+        assert agent.resume(run.id, Approve()).status == "succeeded"
+    assert len(server.bodies) == 1
