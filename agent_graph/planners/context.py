@@ -20,6 +20,7 @@ MAX_OUTPUTS_BYTES = 40_000
 MAX_PARAM_BYTES = 4_000
 MAX_ATTEMPTS_BYTES = 8_000
 """Of what is told of earlier versions, the newest first."""
+MAX_ISSUES = 40
 MAX_REASON_BYTES = 1_000
 """Of why one earlier version was given up, or one step of it failed."""
 
@@ -34,7 +35,7 @@ def task(context: PlanningContext, measure: Measure = BYTES) -> str:
         params=listed(f"params.{name} = {value}" for name, value in params.items()),
         constraints=listed(goal.constraints),
         criteria=listed(map(_criterion, goal.success_criteria)),
-        answers=listed(f"{question} — {answer}" for question, answer in context.answers.items()),
+        answers=listed(f"{question} — {measure.cut(answer, MAX_PARAM_BYTES)}" for question, answer in context.answers.items()),
     )
     return text + _revision(context, measure) if isinstance(context, ReplanningContext) else text
 
@@ -58,8 +59,8 @@ def _revision(context: ReplanningContext, measure: Measure) -> str:
         approvals=listed(f"{step_id} {_one_line(standing)}" for step_id, standing in context.approvals.items()),
         frozen=", ".join(frozen),
         attempts=_attempts(context, measure),
-        reason=data("reason", context.reason) if context.reason else "It is not said.",
-        issues=listed(str(issue) for issue in context.issues),
+        reason=data("reason", measure.cut(context.reason, MAX_OUTPUT_BYTES)) if context.reason else "It is not said.",
+        issues=_issues(context),
         left=str(context.replans_left),
     )
 
@@ -155,6 +156,12 @@ def _attempt(attempt: Attempt, measure: Measure) -> str:
         for step_id, said in attempt.failed.items()
     ]
     return "; ".join(parts)
+
+
+def _issues(context: ReplanningContext) -> str:
+    shown = [str(issue) for issue in context.issues[:MAX_ISSUES]]
+    more = len(context.issues) - len(shown)
+    return listed([*shown, f"… and {more} more"] if more > 0 else shown)
 
 
 def _criterion(criterion: Criterion) -> str:
