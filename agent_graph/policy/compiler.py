@@ -10,7 +10,7 @@ from typing import Any
 from agent_graph.identity import RunId, StepId, call_digest, call_key
 from agent_graph.lookalikes import resembles
 from agent_graph.plan import RISKS, Judge, Plan, Reference, Step, highest, references
-from agent_graph.policy.answers import check_ask
+from agent_graph.policy.answers import answer_schema, check_ask
 from agent_graph.policy.dataflow import Dataflow, expression_reads, find_cycle
 from agent_graph.policy.expressions import ExpressionError, check_expression, paths_read, steps_read
 from agent_graph.policy.granularity import too_coarse
@@ -404,11 +404,13 @@ class _Compiler:
             known = _below(source.expected_output, reference.path)
             if not isinstance(known, str):
                 return known  # what it does not name, the tool may give all the same
+        if source.kind == "ask":
+            return _below(answer_schema(source), reference.path)
         # Of one tool and path there is one answer, however many steps ask.
         asked = f"{source.kind} {source.tool} {source.expected_output is None} {reference.path}"
         if asked not in self._types:
             spec = self.rules.tools.get(source.tool or "")
-            said = source.kind == "ask" or (source.kind in KINDS and source.expected_output is None)
+            said = source.kind in KINDS and source.expected_output is None
             schema = {"type": "string"} if said else spec.output_schema if spec else None
             self._types[asked] = _below(schema, reference.path)
         return self._types[asked]

@@ -178,6 +178,23 @@ def test_a_plan_whose_question_takes_other_arguments_is_refused(tmp_path: Path) 
         graph.run(plan=plan(ask({"options": ["a"]})))
 
 
+def test_what_an_answer_will_be_is_held_against_where_it_goes(tmp_path: Path) -> None:
+    @tool(risk="read_only")
+    def add(n: int) -> int:
+        """Add one."""
+        return n + 1
+
+    def with_value(args: dict[str, Any]) -> Plan:
+        return plan(Step(id="desk", tool="read_desk"), ask(args), Step(id="add", tool="add", args={"n": ref("steps.q.output")}))
+
+    with AgentGraph([*TOOLS, add], store=tmp_path / "runs.db") as graph:
+        for fits in ({"value": 3}, {"choices": [1, 2]}, {"value": ref("steps.desk.output.limit")}):
+            graph.validate(with_value(fits))
+        for wrong in ({}, {"value": "three"}, {"choices": ["a"]}):
+            with pytest.raises(InvalidPlan, match="gives string, but integer is wanted"):
+                graph.validate(with_value(wrong))
+
+
 def test_other_steps_go_on_while_a_question_waits(tmp_path: Path) -> None:
     graph, run = asked(tmp_path, ask(), Step(id="after", tool="read_desk", depends_on=("mail",)))
     with graph:
