@@ -374,8 +374,8 @@ class Meter(Protocol):
         """After it. ``used`` without its money, which is worked out here. Credited to the role, the step and the plan version."""
         ...
 
-    def note(self, message: str, step_id: str | None = None, *, first_of: str = "") -> None:
-        """Put something worth knowing into the run's trace. ``first_of``: only before the first request of this role."""
+    def note(self, message: str, step_id: str | None = None, *, first_of: tuple[str, str] | None = None) -> None:
+        """Put something worth knowing into the run's trace. ``first_of``: only before this role's first request to this model."""
         ...
 
 

@@ -91,8 +91,8 @@ class Meter:
         self._parts = parts
         self._turn = threading.Condition()
         self._under_way: list[_UnderWay] = []
-        self._begun: set[str] = set()
-        """Roles that were asked through this meter."""
+        self._begun: set[tuple[str, str]] = set()
+        """Roles, and the models that each is known to have asked."""
         self._said: set[str] = set()
 
     # ── before a request ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -203,21 +203,26 @@ class Meter:
                 )
                 if asked is not None:
                     self._under_way.remove(asked)
-                self._begun.add(role)
+                self._begun.add((role, model))
                 self._budget.settle_money(asked.money if asked is not None else 0.0, priced.money)
                 self._turn.notify_all()
 
-    def note(self, message: str, step_id: str | None = None, *, first_of: str = "") -> None:
-        """Put something worth knowing into the run's trace. ``first_of``: only before the first request of this role."""
+    def note(self, message: str, step_id: str | None = None, *, first_of: tuple[str, str] | None = None) -> None:
+        """Put something worth knowing into the run's trace. ``first_of``: only before this role's first request to this model."""
         run_id = self._lease.run_id
         with self._turn:
-            if first_of and (message in self._said or first_of in self._begun or first_of in self._store.usage.of(run_id)):
+            if first_of is not None and (message in self._said or self._begun_with(first_of)):
                 return
             self._said.add(message)
             event = Note(run_id=run_id, at=self._clock.now(), step_id=step_id, message=message)
             self._store.events.add(event)
         if self._emit is not None:
             self._emit(event)
+
+    def _begun_with(self, pair: tuple[str, str]) -> bool:
+        if pair not in self._begun:
+            self._begun |= {(entry.role, entry.model) for entry in self._store.usage.entries(self._lease.run_id)}
+        return pair in self._begun
 
     # ── money ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -15,14 +15,14 @@ _REASONS = re.compile(r"(?:^|[:/])(?:o\d|gpt-5(?!\S*-chat)|deepseek-reasoner|dee
 LITTLE = ("none", "minimal", "low")
 
 
-def advice_on(role: Role, spec: RoleModel, model: BaseChatModel) -> str:
+def advice_on(role: Role, specialist: str, spec: RoleModel, model: BaseChatModel) -> str:
     """Empty: there is nothing to say. An executor that reasons long is slow and dear at each turn of each step; the plan has been reasoned about."""
     if role != "executor" or not _thinks(spec, model):
         return ""
     effort = spec.reasoning_effort or getattr(model, "reasoning_effort", None)
     named = spec.model if isinstance(spec.model, str) else f"model {getattr(model, 'model_name', type(model).__name__)}"
     return (
-        f"role executor is {named}, a model that reasons before it writes (effort {effort or 'as the provider has it'}): it does so at each "
+        f"{f'specialist {specialist}' if specialist else 'role executor'} is {named}, a model that reasons before it writes (effort {effort or 'as the provider has it'}): it does so at each "
         "request of each step, which is slow and costs tokens that nobody reads; a smaller model, or reasoning_effort: low, usually does here"
     )
 

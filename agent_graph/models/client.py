@@ -27,7 +27,7 @@ from agent_graph.models.reading import document_of, strictly
 from agent_graph.models.replies import WrongReply
 from agent_graph.models.roles import Method
 from agent_graph.models.streaming import streamed, token_of
-from agent_graph.models.whole import CUT_OFF, FILTERED, whole
+from agent_graph.models.whole import CUT_OFF, EMPTY, FILTERED, whole
 from agent_graph.ports import UNBOUND, Bounds
 from agent_graph.records import Usage
 
@@ -44,6 +44,8 @@ REST = 60.0
 """Seconds for which a model that could not be asked is left alone, when there is a fallback."""
 STREAMED_AT_MOST = 1_800.0
 """Seconds for a reply of a model object, from its first piece to its last: a client's own limit begins anew with each piece."""
+NOTHING = "(nothing)"
+"""In the place of a reply that is not there; some servers take no empty message."""
 MAX_SHOWN = 8_000
 """Characters of an unusable reply that the model is shown again."""
 
@@ -92,16 +94,16 @@ class RoleClient:
 
     def text(self, messages: Sequence[BaseMessage], asking: Asking = NOBODY) -> str:
         """The reply as a text. Raises ModelError when there is none that is whole, and BudgetExceeded before a request that does not fit."""
-        problem = ""
+        so_far, problem = list(messages), ""
         for _ in range(self.max_asks):
             try:
-                said = str(self.request(messages, None, asking).text).strip()
+                said = str(self.request(so_far, None, asking).text).strip()
+                if said:
+                    return said
+                problem = EMPTY
             except WrongReply as error:
                 problem = str(error)
-                continue
-            if said:
-                return said
-            problem = "the reply is empty"
+            so_far = [*messages, *_again(problem)]
         raise self._gave_up(problem)
 
     def document(self, messages: Sequence[BaseMessage], form: Form, read: Callable[[Any], T], asking: Asking = NOBODY) -> T:
@@ -118,7 +120,7 @@ class RoleClient:
                 return read(document_of(message, method))
             except WrongReply as error:
                 problem = str(error)
-            so_far += [AIMessage(said[:MAX_SHOWN] or "(nothing)"), HumanMessage(form.again(problem))]
+            so_far += [AIMessage(said[:MAX_SHOWN] or NOTHING), HumanMessage(form.again(problem))]
         raise self._gave_up(problem)
 
     def turn(self, messages: Sequence[BaseMessage], tools: Sequence[Any] = (), asking: Asking = NOBODY) -> AIMessage:
@@ -126,12 +128,13 @@ class RoleClient:
 
         Raises ModelError when none came, and BudgetExceeded before a request that does not fit.
         """
-        problem = ""
+        so_far, problem = list(messages), ""
         for _ in range(self.max_asks):
             try:
-                return self.request(messages, None, asking, tools=tools)
+                return self.request(so_far, None, asking, tools=tools)
             except WrongReply as error:
                 problem = str(error)
+            so_far = [*messages, *_again(problem)]
         raise self._gave_up(problem)
 
     # ── one request ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -155,7 +158,8 @@ class RoleClient:
                 raise
             self._rests_until = time.monotonic() + REST
             if asking.meter is not None:
-                asking.meter.note(f"{str(error).splitlines()[0][:200]}; {self.fallback.name} is asked instead", asking.step_id)
+                what = f"{self.name} could not be asked ({_short(error.__cause__)}); {self.fallback.name} is asked instead"
+                asking.meter.note(what, asking.step_id)
             try:
                 return self._ask_fallback(self.fallback, messages, form, asking, tools)
             except ModelError as second:
@@ -209,7 +213,7 @@ class RoleClient:
         meter, own, most = asking.meter, self.bounds, self.bounds.max_reply_tokens
         if meter is not None:
             if self.advice:
-                meter.note(self.advice, asking.step_id, first_of=self.role)
+                meter.note(self.advice, asking.step_id, first_of=(self.role, self.name))
             # Servers refuse a request that asks for more than the model can write.
             can = (getattr(self.model, "profile", None) or {}).get("max_output_tokens") or LONGEST
             bounds = replace(own, max_reply_tokens=most or can)
@@ -221,7 +225,7 @@ class RoleClient:
             asking.meter.note(
                 f"{self.name} does not say how many tokens it uses: they are guessed, as a quarter of the bytes",
                 asking.step_id,
-                first_of=self.role,
+                first_of=(self.role, self.name),
             )
         return guessed(size, size_of([message]))
 
@@ -253,6 +257,17 @@ class RoleClient:
     def _gave_up(self, problem: str) -> ModelError:
         times = "once" if self.max_asks == 1 else f"{self.max_asks} times"
         return ModelError(f"{self.name} was asked {times} and gave no usable reply; the last one: {problem}")
+
+
+def _again(problem: str) -> list[BaseMessage]:
+    """After a reply of which nothing can be shown."""
+    return [AIMessage(NOTHING), HumanMessage(f"That reply could not be used: {problem}. Reply again, and whole.")]
+
+
+def _short(error: BaseException | None) -> str:
+    """For the trace, without the server's own words: they may repeat what they were sent."""
+    status = getattr(error, "status_code", None)
+    return type(error).__name__ + (f" {status}" if status is not None else "")
 
 
 def _turned_away(error: Exception) -> bool:

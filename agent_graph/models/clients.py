@@ -107,7 +107,7 @@ def client_of(spec: RoleModel, role: Role, specialist: str = "") -> RoleClient:
             max_reply_tokens=spec.max_reply_tokens,
             specialist=specialist,
         ),
-        advice=advice_on(role, spec, model),
+        advice=advice_on(role, specialist, spec, model),
         timeout_s=spec.timeout_s if isinstance(spec.model, str) else None,
     )
     if specialist:

@@ -6,6 +6,7 @@ It holds a table and asks no server. A model that it does not know has no price 
 from __future__ import annotations
 
 import re
+from functools import cache
 from importlib.util import find_spec
 
 from agent_graph.records import Usage
@@ -38,7 +39,7 @@ def published(model: str, used: Usage) -> float | None:
     """US dollars for what was used of ``openai:gpt-5-mini`` or ``model:gpt-5-mini``; None where the price is not known, or the extra is not installed."""
     provider, _, name = model.partition(":")
     known = _PROVIDERS.get(provider) or (_whose(name) if provider == "model" else None)
-    if known is None or find_spec("genai_prices") is None:
+    if known is None or not _installed():
         return None
     import genai_prices
 
@@ -48,6 +49,11 @@ def published(model: str, used: Usage) -> float | None:
     except (LookupError, ValueError):  # not in the table; or counts that cannot be, such as more from the cache than was read
         return None
     return float(found.total_price)
+
+
+@cache
+def _installed() -> bool:
+    return find_spec("genai_prices") is not None
 
 
 def _whose(name: str) -> str | None:

@@ -10,6 +10,7 @@ from langchain_core.messages.tool import invalid_tool_call, tool_call
 
 from agent_graph.models.replies import WrongReply, parse_first
 from agent_graph.models.roles import Method
+from agent_graph.models.whole import EMPTY
 
 
 def strictly(message: AIMessage) -> AIMessage:
@@ -19,7 +20,7 @@ def strictly(message: AIMessage) -> AIMessage:
     """
     pieces = message.tool_call_chunks if isinstance(message, AIMessageChunk) else []
     written = [(piece["name"], piece["args"] or "{}", piece["id"]) for piece in pieces]
-    written = written or [(call["name"], json.dumps(call["args"]), call["id"]) for call in message.tool_calls]
+    written = written or [(call["name"], json.dumps(call["args"], default=str), call["id"]) for call in message.tool_calls]
     good, bad = [], [*message.invalid_tool_calls] if not pieces else []
     for name, args, call_id in written:
         try:
@@ -43,7 +44,7 @@ def document_of(message: AIMessage, method: Method) -> Any:
         raise WrongReply([f"the arguments of the call are not JSON: {str(message.invalid_tool_calls[0].get('args'))[:200]!r}"])
     text = str(message.text).strip()
     if not text:
-        raise WrongReply(["the reply is empty"])
+        raise WrongReply([EMPTY])
     if method != "json_schema":  # in prose, or in a fence; the first object, whole
         text = text[max(0, text.find("{")) :]
     try:

@@ -8,6 +8,7 @@ from agent_graph.models.replies import WrongReply
 
 CUT_OFF = "the reply was cut off at the limit of its length; write a shorter one"
 FILTERED = "the reply was held back by the server's content filter"
+EMPTY = "the reply is empty"
 BROKE_OFF = "the reply broke off before its end"
 
 

@@ -253,7 +253,25 @@ def test_an_executor_that_reasons_is_remarked_on_once_with_the_reason(
     assert len(found) == (1 if said else 0)
 
 
-def test_a_note_of_a_request_is_told_to_whoever_watches_too(server: ModelServer, store_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_specialist_that_reasons_is_remarked_on_by_its_name(server: ModelServer, store_path: Path) -> None:
+    server.says("one", "two")
+    specialists = {"writer": {"model": "openai:gpt-5", "description": "writes"}}
+    clients = Clients(Models.of({"executor": "openai:gpt-4o", "specialists": specialists}))
+    with metered(store_path) as meter:
+        clients.of("executor").text(HELLO, Asking(meter=meter))
+        clients.of_step(Step(id="a", model="x", executor="writer")).text(HELLO, Asking(meter=meter))
+        (note,) = meter.notes()
+    assert note.startswith("specialist writer is openai:gpt-5, a model that reasons")
+
+
+def test_a_text_that_was_cut_off_is_asked_for_again_with_the_reason(server: ModelServer) -> None:
+    server.says(completion("too lo", finish_reason="length"), "short")
+    assert client().text(HELLO) == "short"
+    assert server.messages(1)[:1] == server.messages(0)
+    assert "write a shorter one" in server.messages(1)[-1][1]
+
+
+def test_a_note_of_a_request_is_told_to_whoever_watches_too(server: ModelServer, store_path: Path) -> None:
     server.says(failure(401), LOOK)
     with AgentGraph([find], models={"planner": {"model": "openai:first", "fallback": "openai:second"}}, store=store_path) as agent:
         seen = list(agent.stream("look"))
