@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from werkzeug import Response
 
 from agent_graph import AgentGraph, Approve, Edit, Limits, NotDone, Plan, Policy, Reject, Respond, ToolContext, tool
@@ -330,6 +332,23 @@ def test_writes_are_approved_one_by_one_and_nothing_is_asked_or_made_twice(serve
     assert CALLS.count(("rules",)) == 2, "one of the agent, one of the plan"
 
 
+def test_a_call_that_has_ended_is_not_made_again_when_another_one_of_the_same_reply_was_waited_for(
+    server: ModelServer, tmp_path: Path
+) -> None:
+    server.says(calls(("rules", {}), ("read_mail", {"number": 13}), ("save", {"text": "a"})), finish("done"))
+    with made(server, tmp_path, policy=Policy.default()) as agent:
+        run = agent.run(plan=plan(work("rules", "read_mail", "save")))
+    with again(server, tmp_path, policy=Policy.default()) as agent:
+        done = agent.resume(run.id, Approve())
+    assert done.status == "succeeded"
+    assert sorted(CALLS) == [("read_mail", 13), ("rules",), ("save", "a")]
+    assert [told.partition("\n")[0] for _, told in said(server, 1)] == [
+        "work.1: succeeded",
+        "work.2: failed (tool_failed)",
+        "work.3: succeeded",
+    ]
+
+
 def test_a_rejected_call_is_told_to_the_agent_and_the_loop_goes_on(server: ModelServer, tmp_path: Path) -> None:
     server.says(calls(("save", {"text": "a"})), finish("not saved"))
     with made(server, tmp_path, policy=Policy.default()) as agent:
@@ -641,3 +660,25 @@ def test_what_an_earlier_try_read_has_a_say_in_the_next_one(server: ModelServer,
     run = agent.resume(run.id, Approve())
     assert only(run).args == {"text": "b"}
     assert "untrusted steps.work.2.output" in only(run).reason
+
+
+def test_the_plan_of_the_page_about_steps_can_run(tmp_path: Path, server: ModelServer) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "steps.md").read_text(encoding="utf-8")
+    document, models = (yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL))
+
+    def nothing(**args: Any) -> str:
+        return ""
+
+    schemas = {"read_mail": {"number": "integer"}, "find_order": {}, "save_draft": {}}
+    tools = [
+        tool(
+            nothing,
+            name=name,
+            description=name,
+            risk="read_only",
+            args_schema={"type": "object", "properties": {arg: {"type": kind} for arg, kind in args.items()}},
+        )
+        for name, args in schemas.items()
+    ]
+    with AgentGraph(tools, models=models, store=tmp_path / "runs.db") as agent:
+        agent.validate(Plan.model_validate(document))
