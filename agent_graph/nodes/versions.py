@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 
 from agent_graph.events import Replanned
+from agent_graph.execution.history import could_run
 from agent_graph.nodes.plan import outline
 from agent_graph.nodes.reflection import why
 from agent_graph.nodes.remarks import remarks
 from agent_graph.nodes.visit import Visit
 from agent_graph.plan import Plan, Step
+from agent_graph.policy.dataflow import Dataflow
 from agent_graph.policy.lineage import Lineage, Origin, lineage_of
 from agent_graph.policy.nesting import lay_out
 from agent_graph.revision import Revision, compare
@@ -36,7 +38,7 @@ def keep(visit: Visit, came: Plan, read: tuple[Source, ...], by: str) -> tuple[P
     remarks(visit, made)
     ended = [step_id for step_id in frozen if not visit.results.unsettled(step_id)]
     visit.add_plan(made, settled(lineage_of(made, read, visit.plan, visit.lineage, visit.deps.tools.specs), ended))
-    revision = compare(visit.plan, made, frozen)
+    revision = compare(replaced(visit), made, frozen)
     visit.trace(
         Replanned(
             run_id=visit.run_id,
@@ -64,8 +66,17 @@ def is_outdated(request: Request, before: Plan, made: Plan) -> bool:
     return request.kind in ("plan", "step") or gone
 
 
+def replaced(visit: Visit) -> Plan:
+    """What the next version takes the place of: the newest one, or the one before it where that was refused."""
+    assert visit.current is not None  # noqa: S101  # a next one has one before it
+    if visit.before is None or could_run(visit.current, visit.results.versions()):
+        return visit.plan
+    return visit.before.plan
+
+
 def carried_over(plan: Plan, frozen: Mapping[str, Step], came: Plan) -> tuple[Step, ...]:
-    """What came, after the steps that have ended and are missing in it, and before those that are to stand in for one of these."""
+    """What came, with the steps that have ended and are missing in it, each behind what it needs, and before those that are to stand in for one
+    of these."""
     missing = [step for step_id, step in frozen.items() if step_id not in came.by_id]
     there, stand_ins, left = {*came.by_id, *(step.id for step in missing)}, list[Step](), list(missing)
     while left:
@@ -74,7 +85,12 @@ def carried_over(plan: Plan, frozen: Mapping[str, Step], came: Plan) -> tuple[St
             there.add(other.id)
             stand_ins.append(other)
             left.append(other)
-    return (*missing, *came.steps, *stand_ins)
+    steps, needs, front = list(came.steps), Dataflow.of(plan).needs if missing else {}, 0
+    for step in missing:
+        behind = max((at for at, other in enumerate(steps, 1) if other.id in needs[step.id]), default=0)
+        steps.insert(behind or front, step)
+        front += not behind
+    return (*steps, *stand_ins)
 
 
 def settled(lineage: Lineage, ended: Collection[str]) -> dict[str, Origin]:

@@ -94,6 +94,19 @@ def test_what_has_landed_stays_and_is_not_done_again(world: World, tmp_path: Pat
         assert run.results["one"].plan_version == 1
 
 
+def test_a_finished_step_that_is_left_out_stands_behind_the_one_that_it_needs(world: World, tmp_path: Path) -> None:
+    after = Step(id="after", tool="look", args={"name": {"$ref": "steps.before.output"}})
+    ask = Step(id="which", ask="whom next?", depends_on=("after",))
+    planner = ScriptedPlanner(
+        plan(look("first", "zoe"), look("before", "ann"), after, ask), plan(look("before", "ann"), look("other", "bob"))
+    )
+    with agent(world, tmp_path, planner) as graph:
+        run = graph.revise(graph.run("look ann up"), goal="look bob up")
+        assert run.status == "succeeded", run.error
+        assert [step.id for step in run.plan.steps] == ["first", "before", "after", "other"]  # type: ignore[union-attr]
+        assert sorted(world.looked) == ["ann", "ann@example.org", "bob", "zoe"]
+
+
 def test_the_planner_is_told_the_new_goal_what_came_and_why(world: World, tmp_path: Path) -> None:
     planner = ScriptedPlanner(FIRST, plan(look("other", "bob")))
     with agent(world, tmp_path, planner) as graph:
