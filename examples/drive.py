@@ -91,7 +91,7 @@ def _tell(run: Run, args: argparse.Namespace) -> None:
         print("\n".join(value_lines(run.answer)))
     for role, used in run.usage.items():
         if isinstance(used, dict):
-            print(f"{role}: {used['requests']} requests, {used['input_tokens']} tokens read, {used['output_tokens']} written")
+            print(f"{role}: requests {used['requests']}, tokens read {used['input_tokens']}, written {used['output_tokens']}")
 
 
 def _ask(request: Request, run: Run, args: argparse.Namespace) -> None:
@@ -106,6 +106,7 @@ def _ask(request: Request, run: Run, args: argparse.Namespace) -> None:
     if request.proposed is not None:
         print(f"  proposed: {request.proposed}")
     same = [] if args.folder == Path(".agent-graph").absolute() else ["--folder", str(args.folder)]
-    words = ["--answer TEXT"] if request.kind == "question" and request.proposed is None else ["--approve", "--reject WHY"]
+    words = ["--approve", "--reject WHY"] if request.kind != "question" or request.proposed is not None else []
+    words += ["--answer TEXT"] if request.kind == "question" else []
     for word in words:
         print(" ".join(["go on with: python", sys.argv[0], run.id[:8], *same, word]))

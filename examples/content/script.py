@@ -20,7 +20,7 @@ def reply(asked: Asked) -> Said:
     if "slug" in form:
         return _payload(inputs)
     if '"id":"save"' in asked.last:  # the plan so far is in the request: it was refused, or something failed
-        return {"reply": {"kind": "give_up", "reason": "the draft was not taken; say what it should be, in a new run"}}
+        return {"reply": {"kind": "give_up", "reason": "what was proposed was not taken; say what it should be, in a new run"}}
     return _plan()
 
 
