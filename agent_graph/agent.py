@@ -350,7 +350,7 @@ class AgentGraph:
         return self.store.events.of(self.store.runs.find(run_id))
 
     def revision(self, run_id: str, version: int | None = None) -> Revision:
-        """What a plan version changed of the one that it revises, the newest where none is named. Raises UsageError for one that revises none."""
+        """What a plan version, the newest where none is named, changed of the one that it took the place of. Raises UsageError for the first."""
         return revision_of(self.store, self.store.runs.find(run_id), version)[0]
 
     def validate(self, plan: Plan) -> None:

@@ -1,4 +1,4 @@
-"""What one plan version changed of the one before, for people: kept, dropped, changed, added, and why."""
+"""What one plan version changed of the one that it takes the place of, for people: kept, dropped, changed, added, and why."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ class Revision(Model):
     """Ids of steps, each in the order of its version."""
 
     version: int
-    parent: int | None = None
+    before: int
+    """The version that it takes the place of: the newest before it that was not refused."""
     created_by: str = ""
     why: str = ""
     finished: tuple[str, ...] = ()
@@ -48,7 +49,7 @@ def compare(before: Plan, after: Plan, finished: Collection[str] = ()) -> Revisi
     same = [step.id for step in after.steps if before.by_id.get(step.id) == step]
     return Revision(
         version=after.version,
-        parent=after.parent,
+        before=before.version,
         created_by=after.created_by,
         why=after.reason,
         finished=tuple(step_id for step_id in same if step_id in finished),

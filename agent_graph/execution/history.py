@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from agent_graph.errors import StoreUnreadable, UsageError
 from agent_graph.execution.budget import spent_so_far
 from agent_graph.execution.results import Results, landed_calls
@@ -37,14 +39,32 @@ def before_edit(store: Store, run_id: RunId, current: PlanRecord, made: Plan, ru
     )
 
 
+def could_run(record: PlanRecord, ran: Collection[int]) -> bool:
+    """Whether a version is valid; or was, before the policy was changed, and something of it ran. ``ran``: versions of which something did."""
+    return record.verdict == "valid" or (record.verdict is not None and record.plan.version in ran)
+
+
+def in_force_before(store: Store, run_id: RunId, record: PlanRecord, ran: Collection[int]) -> PlanRecord | None:
+    """The newest version before this one that could run: what was refused in between has changed nothing. None when there is none."""
+    before: PlanRecord | None = record
+    while before is not None and before.plan.parent is not None:
+        before = store.runs.plan(run_id, before.plan.parent)
+        if before is not None and could_run(before, ran):
+            return before
+    return None
+
+
 def revision_of(store: Store, run_id: RunId, version: int | None = None) -> tuple[Revision, Plan, Plan]:
-    """What a version changed of the one that it revises, and the two. ``version``: None for the newest. Raises UsageError."""
+    """What a version changed of the one that it takes the place of, and the two. ``version``: None for the newest. Raises UsageError."""
     after = store.runs.plan(run_id, version)
     if after is None:
         newest = store.runs.plan(run_id)
         there = f"the newest is version {newest.plan.version}" if newest is not None else "it has no plan yet"
         raise UsageError(f"run {run_id} has no plan version {version or 1}: {there}")
-    before = None if after.plan.parent is None else store.runs.plan(run_id, after.plan.parent)
+    ran = {standing.plan_version for standing in store.ledger.standings(run_id).values()}
+    before = in_force_before(store, run_id, after, ran)
+    if before is None and after.plan.parent is not None:
+        before = store.runs.plan(run_id, after.plan.parent)
     if before is None:
         raise UsageError(f"plan version {after.plan.version} of run {run_id} is the first; it revises nothing")
     ended = {step_id for step_id, result in store.ledger.results(run_id).items() if result.plan_version <= before.plan.version}

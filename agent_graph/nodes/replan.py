@@ -15,7 +15,7 @@ from agent_graph.nodes.messages import revision_message
 from agent_graph.nodes.plan import asked, put_question
 from agent_graph.nodes.reads import read_by
 from agent_graph.nodes.reflection import approvals, attempts, why
-from agent_graph.nodes.versions import keep
+from agent_graph.nodes.versions import keep, replaced
 from agent_graph.nodes.visit import Visit
 from agent_graph.plan import Plan
 from agent_graph.ports import Answer, GiveUp, Question, ReplanningContext
@@ -112,7 +112,7 @@ def take(visit: Visit, came: Any, read: tuple[Source, ...], by: str) -> Update:
             pass
         case Plan():
             made, revision = keep(visit, came, read, by)
-            return {"messages": [revision_message(visit.run_id, visit.plan, made, revision)]}
+            return {"messages": [revision_message(visit.run_id, replaced(visit), made, revision)]}
         case Question():
             put_question(visit, came, read)
         case GiveUp(said):

@@ -145,12 +145,10 @@ def ask(visit: Visit, report: Report) -> None:
 
 def changes(visit: Visit) -> str:
     """What a version that revises another changed of it, for whoever is to agree; empty for the first."""
-    parent = visit.plan.parent
-    before = None if parent is None else visit.deps.store.runs.plan(visit.run_id, parent)
-    if before is None:
+    if visit.before is None:
         return ""
-    revision = compare(before.plan, visit.plan, visit.frozen().keys())
-    return f" — version {visit.plan.version} of the plan, in place of version {parent}: {revision}"
+    revision = compare(visit.before.plan, visit.plan, visit.frozen().keys())
+    return f" — version {visit.plan.version} of the plan, in place of version {revision.before}: {revision}"
 
 
 def to_the_gate(visit: Visit, why: str) -> Update:

@@ -24,7 +24,7 @@ from agent_graph.events import Event
 from agent_graph.execution.budget import Budget, spent_so_far
 from agent_graph.execution.context import RunContext
 from agent_graph.execution.failures import failed_calls
-from agent_graph.execution.history import lineage
+from agent_graph.execution.history import could_run, in_force_before, lineage
 from agent_graph.execution.meter import Meter
 from agent_graph.execution.outcome import words
 from agent_graph.execution.part_budget import PartBudgets, part_budgets
@@ -179,18 +179,14 @@ class Visit:
         """
         if self.current is None:
             return {}
-        here = self.results.frozen() if self._could_run(self.current) else {}
-        before = self._before(self.current)
-        while before is not None and not self._could_run(before):
-            before = self._before(before)
+        here = self.results.frozen() if could_run(self.current, self.results.versions()) else {}
+        before = self.before
         return here if before is None else here | Results(self.deps.store, self.run_id, before.plan).frozen()
 
-    def _could_run(self, record: PlanRecord) -> bool:
-        """Whether it is valid; or was, before the policy was changed, and something of it ran."""
-        return record.verdict == "valid" or (record.verdict is not None and record.plan.version in self.results.versions())
-
-    def _before(self, record: PlanRecord) -> PlanRecord | None:
-        return None if record.plan.parent is None else self.deps.store.runs.plan(self.run_id, record.plan.parent)
+    @cached_property
+    def before(self) -> PlanRecord | None:
+        """The version that the newest one takes the place of."""
+        return None if self.current is None else in_force_before(self.deps.store, self.run_id, self.current, self.results.versions())
 
     def context(self) -> RunContext:
         deps = self.deps

@@ -152,8 +152,11 @@ def test_what_a_refused_version_made_of_an_ended_step_is_nothing_to_build_on(sto
     with AgentGraph([look_up, write], planner=planner, store=store_path) as made:
         done = made.run("try")
         assert [record.verdict for record in made.store.runs.plans(done.id)] == ["valid", "invalid", "invalid", "valid"]  # type: ignore[arg-type]
+        revision = made.revision(done.id)
+        assert [event.added for event in made.trace(done.id) if isinstance(event, Replanned)] == [["b"], ["c"], ["d"]]
     assert done.plan is not None
     assert (done.status, CALLS, done.plan.by_id["a"]) == ("succeeded", ["a", "bad", "d"], look("a"))
+    assert (revision.before, revision.finished, revision.dropped, revision.added) == (1, ("a",), ("bad",), ("d",))
     told: Any = planner.contexts[2]
     assert told.plan.by_id["a"] == look("a")
 

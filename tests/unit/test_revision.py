@@ -32,7 +32,7 @@ def test_each_step_is_named_with_what_became_of_it() -> None:
     found = compare(BEFORE, AFTER, {"a", "b"})
     assert (found.finished, found.kept, found.dropped, found.added) == (("a",), ("d",), ("b",), ("e",))
     assert (found.changed, found.plan) == ({"c": ("args", "timeout_s")}, ("answer",))
-    assert (found.version, found.parent, found.created_by, found.why) == (2, 1, "somebody", "b failed")
+    assert (found.version, found.before, found.created_by, found.why) == (2, 1, "somebody", "b failed")
 
 
 def test_on_one_line() -> None:
