@@ -121,16 +121,8 @@ class _Compiler:
                 f"this is replan {self.so_far.replans}; mode {plan.mode!r} allows {most}",
                 "use a mode that may replan, or raise the limit",
             )
-        if much := too_much(plan, self.rules.tools, self.needs):
-            yield _issue("over_planned", much, "leave out what nobody asked for", severity="warning")
-        for step in idle_steps(plan, self.rules.tools, self.needs):
-            yield _issue(
-                "unused_output",
-                "it changes nothing, and nothing uses what it gives: no step, criterion or answer",
-                "use its output, or leave the step out",
-                step.id,
-                severity="warning",
-            )
+        if plan.mode != "iterative":  # there the planner reads what each step gives
+            yield from self.serving()
         if plan.mode == "auto":
             yield _issue("not_supported", "a plan is in the mode that was chosen, and 'auto' is none", "write single_shot, or iterative")
         for step, said in too_coarse(plan, self.rules.tools):
@@ -153,6 +145,19 @@ class _Compiler:
             yield from self.reference(Reference.parse(text), f"answer{'.' + at if at else ''}", None)
         for step, missing in violations(plan, self.rules.policy.order, self.rules.tools, self.needs, self.frozen):
             yield _issue("order_violated", missing, "add the step that is missing, and have the other one wait for it", step.id)
+
+    def serving(self) -> Iterator[Issue]:
+        """Steps that serve nothing."""
+        if much := too_much(self.plan, self.rules.tools, self.needs):
+            yield _issue("over_planned", much, "leave out what nobody asked for", severity="warning")
+        for step in idle_steps(self.plan, self.rules.tools, self.needs):
+            yield _issue(
+                "unused_output",
+                "it changes nothing, and nothing uses what it gives: no step, criterion or answer",
+                "use its output, or leave the step out",
+                step.id,
+                severity="warning",
+            )
 
     def spending(self) -> Iterator[Issue]:
         limits = self.rules.limits

@@ -43,9 +43,9 @@ def details(event: Event) -> str:
         case RunStarted():
             return f"{'resumed' if event.resumed else 'started'}: {told(event.goal)}"
         case Replanned():
-            return f"version {event.version} by {visible(event.created_by)}, {_steps(event)}, {_changes(event)}: {told(event.reason)}"
+            return f"version {event.version} by {_author(event)}, {_steps(event)}, {_changes(event)}: {told(event.reason)}"
         case PlanMade():
-            return f"version {event.version} by {visible(event.created_by or 'the planner')}, {_steps(event)}, digest {event.digest[:12]}"
+            return f"version {event.version} by {_author(event)}, {_steps(event)}, digest {event.digest[:12]}"
         case IssueFound():
             return f"{event.severity} [{event.code}] {told(event.message)}" + (f" — {visible(event.fix)}" if event.fix else "")
         case StepStarted():
@@ -97,6 +97,11 @@ def _changes(event: Replanned) -> str:
 
 MOST_NAMED = 8
 """Steps that are named in one line."""
+
+
+def _author(event: PlanMade) -> str:
+    """Who made the plan; of a model's, with the version of the prompt."""
+    return visible(event.created_by or "the planner") + (f" (prompt {event.prompt})" if event.prompt else "")
 
 
 def _steps(event: PlanMade) -> str:

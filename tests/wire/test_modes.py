@@ -14,6 +14,7 @@ from agent_graph import AgentGraph, Approve, Goal, Plan, Policy, UsageError, too
 from agent_graph.events import Note, PlanMade
 from agent_graph.planners.chat_model import ChatModelPlanner
 from agent_graph.policy.rules import Rule
+from agent_graph.trace.render import details
 
 from .conftest import ModelServer, chat_openai, completion, plan_reply, tool_step
 
@@ -82,7 +83,9 @@ def test_the_trace_says_which_version_of_the_prompt_made_the_plan(server: ModelS
     server.says(plan_reply(tool_step("a", "find", {"text": "broken"})), plan_reply(tool_step("b", "find", {"text": "cpu"})))
     with AgentGraph([find], models=models, store=store_path) as agent:
         run = agent.run("look")
-        assert [event.prompt for event in agent.trace(run.id) if isinstance(event, PlanMade)] == ["v2", "v2"]
+        made = [event for event in agent.trace(run.id) if isinstance(event, PlanMade)]
+    assert [event.prompt for event in made] == ["v2", "v2"]
+    assert details(made[0]).startswith("version 1 by model:gpt-test (prompt v2), 1 step")
 
 
 # ── iterative ─────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -288,6 +288,11 @@ CASES: dict[str, list[tuple[str, Plan, Rules | None, str | None, str]]] = {
 FLAT = [pytest.param(code, *case[1:], id=f"{code}: {case[0]}") for code, cases in CASES.items() for case in cases]
 
 
+def test_in_an_iterative_plan_what_a_step_gives_serves_its_planner() -> None:
+    plan = made(*(look(f"s{n}") for n in range(12)), answer=output("s3", ".address"), mode="iterative")
+    assert found(plan).issues == ()
+
+
 def test_each_code_of_the_closed_list_is_tried_here() -> None:
     assert CASES.keys() == {
         code
