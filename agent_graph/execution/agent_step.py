@@ -15,7 +15,9 @@ from agent_graph.errors import BudgetExceeded, ModelError
 from agent_graph.execution.agent_loop import ENDED, MODEL, TOOLS, take_turns
 from agent_graph.execution.claims import CLAIMS_SCHEMA, evidence, marked
 from agent_graph.execution.conversation import REPAIR, Conversation, plain
-from agent_graph.execution.inner_calls import ASK_PERSON, ASK_SCHEMA, FINISH, Bound, InnerCalls, Overspent, Stopped
+from agent_graph.execution.inner_asking import ASK_PERSON, ASK_SCHEMA
+from agent_graph.execution.inner_calls import FINISH, InnerCalls
+from agent_graph.execution.inner_ends import Bound, Overspent, Stopped
 from agent_graph.execution.normalise import keep
 from agent_graph.execution.outcome import Later, Outcome, Waits
 from agent_graph.execution.thinking import TooLate, think
@@ -180,7 +182,7 @@ class AgentStep:
         succeeded = {call_id for call_id, _, well in self.calls.made if well}
         kept = keep(marked(self._output, self._claims, succeeded), run.rules.limits.max_output_bytes, run.redaction)
         self.judging.note_kept(self.step, kept)
-        read = {source.label for source in self.calls.origin(self.calls.following).read}
+        read = {source.label for source in self.calls.reading.origin(self.calls.following).read}
         result = self.judging.judged(
             self.step,
             kept.value,

@@ -11,75 +11,26 @@ from concurrent.futures import wait
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from agent_graph.execution.allowing import Allowing
-from agent_graph.execution.asking import request
 from agent_graph.execution.conversation import Conversation
-from agent_graph.execution.evidence import cut, delimited
+from agent_graph.execution.inner_asking import ASK_PERSON, ask_person
+from agent_graph.execution.inner_ends import Bound, Overspent, Stopped
+from agent_graph.execution.inner_reading import MADE_BEFORE, InnerAllowing, Reading
+from agent_graph.execution.inner_telling import told, told_again
 from agent_graph.execution.outcome import Later, Outcome, Waits
-from agent_graph.execution.telling import as_text
-from agent_graph.identity import StepId, call_key, digest, effect_key
+from agent_graph.identity import call_key
 from agent_graph.plan import Step, references
 from agent_graph.policy.lineage import FIRST, Origin
-from agent_graph.policy.provenance import Label, excerpt
 from agent_graph.policy.reasoned import call_in, tools_of
-from agent_graph.policy.schemas import mismatches
 from agent_graph.ports import ToolSpec
 from agent_graph.threads import start
-from agent_graph.verdicts import Provenance, Source, StepResult
 
 if TYPE_CHECKING:
     from agent_graph.execution.step import Pipeline
 
-ASK_PERSON = "ask_person"
 FINISH = "finish"
 
-MAX_SHOWN_BYTES = 40_000
-"""Of what one call gave, as the model is shown it."""
-MADE_BEFORE = "made_before"
-"""Why a call that changes something is not made: this step has made it."""
 SLOT_POLL = 0.02
 """Seconds between two looks whether the call's tool has a free place."""
-
-ASK_SCHEMA: dict[str, Any] = {
-    "type": "object",
-    "properties": {
-        "question": {"type": "string", "minLength": 1, "description": "One question, which a person can answer without knowing the task."},
-        "choices": {"type": "array", "items": {"type": "string"}, "description": "The answers to choose from; empty for free text."},
-    },
-    "required": ["question"],
-    "additionalProperties": False,
-}
-
-
-class Stopped(Exception):  # no error: the agent's loop ends here for now
-    """The step goes no further in this visit."""
-
-    def __init__(self, came: Waits | Later) -> None:
-        super().__init__()
-        self.came = came
-
-
-class Bound(Exception):
-    """The step has reached what it may use; says what."""
-
-
-class Overspent(Exception):
-    """What comes next does not fit into what the run may still use; says why."""
-
-
-class InnerAllowing(Allowing):
-    """Knows the calls of the step beside those of the plan, and that what an agent asks for is as trusted as what it had read."""
-
-    called: dict[str, str]
-
-    def spec_of(self, step_id: str) -> ToolSpec | None:
-        name = self.called.get(step_id)
-        return self.run.rules.tools.get(name) if name is not None else super().spec_of(step_id)
-
-    def label(self, step: Step, spec: ToolSpec) -> Label:
-        made, read = super().label(step, spec), self.run.lineage.get(step.id, FIRST).read
-        labels = {source.label for source in read}
-        return Label(trusted=made.trusted and "untrusted" not in labels, sensitive=made.sensitive or "sensitive" in labels)
 
 
 class InnerCalls:
@@ -102,9 +53,10 @@ class InnerCalls:
         self.run = replace(run, lineage=self._lineage, flow=replace(run.flow, every_need=self._needs))
         allowing = InnerAllowing(self.run)
         self._called = allowing.called = self._tools_called()
+        self.reading = Reading(run, conversation, self._called)
         self.pipeline = pipeline(self.run, allowing)
         self.results = run.results
-        self._made = self._landed()
+        self._made, self._refused = self._landed(), self._rejected()
 
     def _tools_called(self) -> dict[str, str]:
         """By id, the tool of each call so far."""
@@ -119,6 +71,16 @@ class InnerCalls:
         """By ``call_key``, the call of this step whose effect happened."""
         calls = self.run.store.ledger.landed_calls(self.run.run_id)
         return {call_key(tool, args): step_id for tool, args, step_id, _ in calls if step_id.rpartition(".")[0] == self.step.id}
+
+    def _rejected(self) -> dict[str, str]:
+        """By ``call_key``, the call that a person said no to: they are not asked for the same thing again."""
+        found = {}
+        for call_id in self.results.calls_of(self.step.id):
+            standing = self.results.standing(call_id)
+            effect = self.run.store.ledger.effect(standing.key) if standing is not None and standing.error_code == "rejected" else None
+            if effect is not None:
+                found[call_key(effect.tool, effect.args)] = call_id
+        return found
 
     @property
     def made(self) -> list[tuple[str, str, bool]]:
@@ -141,7 +103,7 @@ class InnerCalls:
         """For each call of the model's last reply, in their order, its id and what the model is told. Raises Stopped, Bound and Overspent."""
         turns = self.conversation.turns
         first = self.conversation.first + sum(len(turn.tool_calls) for turn in turns[: turns.index(message)])
-        origin = self.origin(first)
+        origin = self.reading.origin(first)
         found: list[tuple[str, str]] = []
         for together in self._together(message.tool_calls):
             self.pipeline.pause(0)
@@ -172,32 +134,6 @@ class InnerCalls:
         if group:
             yield group
 
-    def origin(self, before: int) -> Origin:
-        """Of the calls in one reply: what had been read by who wrote it, the plan's own story included."""
-        outer = self.run.lineage.get(self.step.id, FIRST)
-        found = [*outer.read, *self.conversation.read]
-        for number in range(self.conversation.first, before):
-            call_id = f"{self.step.id}.{number}"
-            standing, spec = self.results.standing(call_id), self.run.rules.tools.get(self._called.get(call_id, ""))
-            gave = standing is not None and (standing.status in ("succeeded", "failed") or standing.error_code == MADE_BEFORE)
-            if standing is None or spec is None or not gave:
-                continue
-            labels = ["untrusted"] if not standing.label & 1 else []
-            if standing.label & 2 or any(each.partition(".")[0] == "output" for each in spec.sensitive):
-                labels.append("sensitive")
-            found += [self._source(label, call_id, spec) for label in labels]
-        return Origin(since=max(outer.since, self.conversation.version), read=tuple(dict.fromkeys(found)), around=outer.around)
-
-    def _source(self, label: Any, call_id: str, spec: ToolSpec) -> Source:
-        what = f"steps.{call_id}.output"
-        said = ""
-        if label == "untrusted":
-            result = self.results.result(call_id)
-            said = excerpt(result.output if result is not None and result.output is not None else "")
-        return Source(
-            label=label, what=what, path=f"{spec.name} → {what} → agent {self.step.id}", into=f"agent {self.step.id}", excerpt=said
-        )
-
     # ── one call ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def answer(self, name: str, args: dict[str, Any], number: int, origin: Origin) -> str:
@@ -211,7 +147,7 @@ class InnerCalls:
             result = self.results.result(call.id)
             assert result is not None  # noqa: S101  # it has ended
             before = self._made.get(call_key(name, args)) if standing.error_code == MADE_BEFORE else None
-            return self.told(call, result, args) if before is None else self.told_again(call, before)
+            return told(self.run, call, result, args) if before is None else told_again(self.run, call, before)
         if self.only_settle and standing is None:
             raise Stopped(Later())
         self._lineage[call.id] = origin
@@ -227,8 +163,10 @@ class InnerCalls:
             raise Overspent(came.result.error.message)
         if came.result.landed and came.durable and came.tool is not None:
             self._made.setdefault(call_key(came.tool, came.args or {}), call.id)
+        if came.result.error is not None and came.result.error.code == "rejected":
+            self._refused.setdefault(call_key(name, args), call.id)
         again = came.result.error is not None and came.result.error.code == MADE_BEFORE
-        return self.told_again(call, self._made[call_key(name, came.args or {})]) if again else self.told(call, came.result, args)
+        return told_again(self.run, call, self._made[call_key(name, came.args or {})]) if again else told(self.run, call, came.result, args)
 
     def _earlier(self, call: Step) -> frozenset[str]:
         """What an order rule finds before the call: the step's own needs, and its calls so far."""
@@ -249,6 +187,9 @@ class InnerCalls:
             return judging.blocked(
                 call, "invalid_arguments", "arguments are plain values: no object in them may have a key $ref", call.args
             )
+        refused = self._refused.get(call_key(name, call.args))
+        if refused is not None:
+            return judging.blocked(call, "rejected", f"a person rejected this very call before, as {refused}", call.args)
         decided = self.decided(call, spec)
         if isinstance(decided, Outcome):
             return decided
@@ -279,6 +220,11 @@ class InnerCalls:
             return call_in(self.step, spec.name, spec.changes, int(call.id.rpartition(".")[2]), decision.args or {})
         return call
 
+    def ask_person(self, call: Step, origin: Origin) -> Outcome | Waits:
+        before = (each for each in self.results.calls_of(self.step.id) if each != call.id)
+        asked = sum(self._called.get(each) == ASK_PERSON for each in before)
+        return ask_person(self.run, self.pipeline.judging, self.step, call, origin, asked)
+
     def made_before(self, call: Step, args: dict[str, Any], before: str) -> Outcome:
         """An agent that loses its way, or is carried out anew, does nothing twice. What it is given is as trusted as it was then."""
         result = self.results.result(before)
@@ -295,74 +241,6 @@ class InnerCalls:
         made = sum(each is not None and each.state != "skipped" for each in standings)
         if made >= most:
             raise Bound(f"it has made {made} of {most} calls")
-
-    def ask_person(self, call: Step, origin: Origin) -> Outcome | Waits:
-        """What a person answers is trusted like whatever people say."""
-        run, judging = self.run, self.pipeline.judging
-        wrong = mismatches(ASK_SCHEMA, call.args)
-        if wrong:
-            return judging.blocked(call, "invalid_arguments", "; ".join(wrong), call.args)
-        asked = sum(self._called.get(each) == ASK_PERSON for each in self.results.calls_of(self.step.id) if each != call.id)
-        if asked >= run.rules.limits.max_questions:
-            return judging.blocked(call, "too_many_questions", f"it has asked {asked} questions, as many as it may", call.args)
-        args: dict[str, Any] = call.args
-        question, choices = judging.words(args["question"]), tuple(map(judging.words, args.get("choices") or ()))
-        bound = digest(["ask", run.run_id, call.id, question, choices])
-        record = run.store.approvals.decision(run.run_id, bound, "question")
-        decision = record.decision if record is not None else None
-        if record is None or decision is None:
-            return Waits(
-                request(run, call, "question", bound, f"agent {self.step.id} asks", question=question, choices=choices, sources=origin.read)
-            )
-        if decision.type != "respond":
-            why = getattr(decision, "reason", "")
-            return judging.blocked(call, "not_answered", f"a person gave no answer{': ' + why if why else ''}", call.args)
-        now = run.clock.now()
-        result = StepResult(
-            step_id=call.id,
-            status="succeeded",
-            output=judging.words(decision.text),
-            attempts=1,
-            started=record.request.asked,
-            finished=now,
-            plan_version=run.plan.version,
-            provenance=Provenance(source="person", trusted=True),
-        )
-        key = effect_key(run.run_id, StepId(call.id), ASK_PERSON, call.args)
-        return Outcome(key=key, state="done", result=result, tool=ASK_PERSON, args=call.args, durable=True)
-
-    # ── what the model is told of it ──────────────────────────────────────────────────────────────────────────────────
-
-    def told(self, call: Step, result: StepResult, asked: dict[str, Any]) -> str:
-        head = f"{call.id}: {_SAID.get(result.status, result.status)}"
-        if result.error is not None:
-            head += f" ({result.error.code}): {result.error.message}" if result.status == "blocked" else f" ({result.error.code})"
-        sent = self._edited(call, result, asked)
-        if sent is not None:
-            head += f". A person changed its arguments; what was sent: {as_text(sent)}"
-        lines = [head]
-        if result.error is not None and result.status != "blocked":
-            lines.append(self._data(f"error of {call.id}", result.error.message))
-        if result.output is not None or result.status == "succeeded":
-            lines.append(self._data(call.id, result.output))
-        return "\n".join(lines)
-
-    def told_again(self, call: Step, before: str) -> str:
-        result = self.results.result(before)
-        said = f"{call.id}: the very same call was made as {before}, and is not made again. {before} gave:"
-        return f"{said}\n{self._data(before, result.output if result is not None else None)}"
-
-    def _edited(self, call: Step, result: StepResult, asked: dict[str, Any]) -> dict[str, Any] | None:
-        """What was sent in place of what the model had asked for."""
-        standing = self.results.standing(call.id)
-        effect = self.run.store.ledger.effect(standing.key) if standing is not None and result.status != "blocked" else None
-        return effect.args if effect is not None and effect.tool == call.tool and effect.args != asked else None
-
-    def _data(self, of: str, value: Any) -> str:
-        return delimited(of, cut(as_text(value), MAX_SHOWN_BYTES))
-
-
-_SAID = {"succeeded": "succeeded", "failed": "failed", "blocked": "was not called", "skipped": "was not called"}
 
 
 def _nobody() -> None:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from agent_graph.errors import BudgetExceeded, ModelError
 from agent_graph.events import StepStarted
 from agent_graph.execution.conversation import Conversation, begin, under_way
-from agent_graph.execution.inner_calls import InnerAllowing, InnerCalls
+from agent_graph.execution.inner_calls import InnerCalls
+from agent_graph.execution.inner_reading import InnerAllowing
 from agent_graph.execution.judging import Judging
 from agent_graph.execution.normalise import keep
 from agent_graph.execution.outcome import Later, Outcome, Waits

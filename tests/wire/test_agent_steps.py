@@ -358,6 +358,15 @@ def test_a_rejected_call_is_told_to_the_agent_and_the_loop_goes_on(server: Model
     assert "eve rejected this call: not today" in said(server, 1)[0][1]
 
 
+def test_a_person_is_not_asked_twice_for_the_very_same_call(server: ModelServer, tmp_path: Path) -> None:
+    server.says(calls(("save", {"text": "a"})), calls(("save", {"text": "a"})), finish("not saved"))
+    with made(server, tmp_path, policy=Policy.default()) as agent:
+        run = agent.run(plan=plan(work("save")))
+        done = agent.resume(run.id, Reject(reason="no"))
+    assert (done.status, CALLS) == ("succeeded", [])
+    assert "rejected this very call before, as work.1" in said(server, 2)[1][1]
+
+
 def test_a_no_that_stops_ends_the_run(server: ModelServer, tmp_path: Path) -> None:
     server.says(calls(("save", {"text": "a"})))
     with made(server, tmp_path, policy=Policy.default()) as agent:
