@@ -18,6 +18,9 @@ from agent_graph.planners.facts import maker_of
 from agent_graph.policy.compiler import Rules, compile_plan
 from agent_graph.policy.matching import Rule
 from agent_graph.ports import PlanningContext
+from agent_graph.tools.mcp_config import McpServer
+from agent_graph.tools.mcp_pins import Definition
+from agent_graph.tools.mcp_tools import as_tool
 from agent_graph.tools.registry import ToolRegistry
 from agent_graph.tools.tool import Tool
 
@@ -160,6 +163,31 @@ def load(user_id: str) -> User:
 def test_a_read_with_an_output_schema_gives_its_properties() -> None:
     maker = maker_of(tool(load, risk="read_only").spec)
     assert dict(maker.gives) == {"load": "", "email": "email", "age": "age"}
+
+
+def test_a_langchain_tool_needs_and_gives_by_default(tmp_path: Path) -> None:
+    from langchain_core.tools import tool as langchain_tool
+
+    @langchain_tool
+    def population(city: str) -> int:
+        """People in a city."""
+        return 134_794
+
+    with agent(tmp_path, tool(population, risk="read_only")) as here:
+        assert here.run("population", params={"city": "Bern"}).answer == 134_794
+
+
+def test_an_mcp_tool_gives_what_its_output_schema_has_and_what_its_operator_says() -> None:
+    output = {"type": "object", "title": "OrderState", "properties": {"state": {"type": "string"}, "due-on": {"type": "string"}}}
+    definition = Definition(name="order", description="", input_schema={"properties": {"id": {}}, "required": ["id"]}, output_schema=output)
+
+    def made(**rules: Any) -> Any:
+        server = McpServer.model_validate({"command": "x", "tools": {"order": {"risk": "read_only", **rules}}})
+        return maker_of(as_tool("shop", server, definition, None).spec)  # type: ignore[arg-type]
+
+    assert dict(made().gives) == {"order_state": "", "state": "state", "due-on": '"due-on"'}
+    said = made(needs={"id": "order_id"}, gives={"order": "state"}, cost=4, ttl=9)
+    assert (said.needs["id"].kind, dict(said.gives), said.spec.cost, said.spec.ttl) == ("order_id", {"order": "state"}, 4, 9)
 
 
 def test_a_tool_that_changes_something_is_only_used_for_what_it_says_that_it_gives() -> None:
