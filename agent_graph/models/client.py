@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from langchain_core.language_models.chat_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 
-from agent_graph.errors import ModelError, UsageError
+from agent_graph.errors import AgentGraphError, ModelError, UsageError
 from agent_graph.models.asking import NOBODY, Asking, Form
 from agent_graph.models.counting import guessed, size_of, used_of
 from agent_graph.models.methods import is_openai, method_of
@@ -149,30 +149,33 @@ class RoleClient:
         self, messages: Sequence[BaseMessage], form: Form | None, asking: Asking, tools: Sequence[Any] = ()
     ) -> tuple[AIMessage, Method]:
         """And by which method the model that replied was held to the form."""
-        if self.fallback is not None and time.monotonic() < self._rests_until:
-            return self._ask_fallback(self.fallback, messages, form, asking, tools)
+        if self.fallback is None:
+            return self._ask(self, messages, form, asking, tools)
+        resting = time.monotonic() < self._rests_until
+        first, second = (self.fallback, self) if resting else (self, self.fallback)
         try:
-            return self._ask_own(messages, form, asking, tools), self.method
+            return self._ask(first, messages, form, asking, tools)
         except ModelError as error:
-            if self.fallback is None:
-                raise
-            self._rests_until = time.monotonic() + REST
-            if asking.meter is not None:
-                what = f"{self.name} could not be asked ({_short(error.__cause__)}); {self.fallback.name} is asked instead"
-                asking.meter.note(what, asking.step_id)
+            if not resting:
+                self._rests_until = time.monotonic() + REST
+                if asking.meter is not None:
+                    what = f"{self.name} could not be asked ({_short(error.__cause__)}); {second.name} is asked instead"
+                    asking.meter.note(what, asking.step_id)
             try:
-                return self._ask_fallback(self.fallback, messages, form, asking, tools)
-            except ModelError as second:
-                raise ModelError(f"{error}\nNor its fallback: {second}") from second
+                return self._ask(second, messages, form, asking, tools)
+            except ModelError as too:
+                raise ModelError(f"{error}\nNor {'the model that it stands in for' if resting else 'its fallback'}: {too}") from too
 
-    def _ask_fallback(
-        self, fallback: RoleClient, messages: Sequence[BaseMessage], form: Form | None, asking: Asking, tools: Sequence[Any]
+    def _ask(
+        self, whom: RoleClient, messages: Sequence[BaseMessage], form: Form | None, asking: Asking, tools: Sequence[Any]
     ) -> tuple[AIMessage, Method]:
-        """What was written for a model that is given the schema beside the prompt lacks it for one that reads it there."""
-        if form is not None and fallback.method == "plain" and self.method != "plain":
+        """This model, or its fallback: what was written for one that is given the schema beside the prompt lacks it for one that reads it there."""
+        if whom is self:
+            return self._ask_own(messages, form, asking, tools), self.method
+        if form is not None and whom.method == "plain" and self.method != "plain":
             wanted = f"Reply with one JSON document and nothing else. It must match this JSON Schema:\n\n{json.dumps(form.schema)}"
             messages = [*messages, HumanMessage(wanted)]
-        return fallback._request(messages, form, asking, tools)
+        return whom._request(messages, form, asking, tools)
 
     def _ask_own(self, messages: Sequence[BaseMessage], form: Form | None, asking: Asking, tools: Sequence[Any]) -> AIMessage:
         held = self._held(form, tools)
@@ -190,7 +193,7 @@ class RoleClient:
                 token = token_of(self.role, asking.run_id, asking.step_id)
                 message = streamed(held, messages, config, asking.tell, token, calls_too=form is not None, at_most=self.timeout_s)
             used = used_of(message.usage_metadata) or self._guessed(size, message, asking)
-        except WrongReply:  # it broke off
+        except (WrongReply, AgentGraphError):  # it broke off, or whoever is told wants no more
             used = guessed(size)
             raise
         except Exception as error:
@@ -230,18 +233,25 @@ class RoleClient:
         return guessed(size, size_of([message]))
 
     def _held(self, form: Form | None, tools: Sequence[Any]) -> Any:
-        """The model, held to the schema, or with the tools that it may call."""
+        """The model, held to the schema, or with the tools that it may call. Raises ModelError for one that calls none."""
         if form is None:
-            return self.model.bind_tools(list(tools)) if tools else self.model
+            return self._calling(tools) if tools else self.model
         match self.method:
             case "json_schema":
                 wanted = {"name": form.name, "strict": form.strict, "schema": form.schema}
                 return self.model.bind(response_format={"type": "json_schema", "json_schema": wanted})
             case "function_calling":
                 function = {"name": form.name, "description": "Gives the whole reply.", "parameters": form.schema}
-                return self.model.bind_tools([{"type": "function", "function": function}], tool_choice="any")
+                return self._calling([{"type": "function", "function": function}], tool_choice="any")
             case "plain":
                 return self.model
+
+    def _calling(self, tools: Sequence[Any], **how: Any) -> Any:
+        try:
+            return self.model.bind_tools(list(tools), **how)
+        except NotImplementedError as error:
+            kind = type(self.model).__name__
+            raise ModelError(f"{self.name} calls no tools in LangChain ({kind}); give the role {self.role} a model that does") from error
 
     def _count(self, used: Usage, asking: Asking) -> None:
         with self._counting:

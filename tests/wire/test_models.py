@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from langchain_core.messages import HumanMessage
+from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
+from langchain_core.messages import AIMessage, HumanMessage
 from pytest_httpserver import HTTPServer
 from werkzeug import Response
 
 from agent_graph import AgentGraph, Limits, Plan, Price, UsageError, tool
-from agent_graph.errors import ModelError
+from agent_graph.errors import Interrupted, ModelError
 from agent_graph.events import Event, Note, Token
 from agent_graph.identity import RunId
 from agent_graph.models.client import Asking, RoleClient
@@ -91,15 +92,18 @@ def test_a_key_that_is_not_set_is_named(monkeypatch: pytest.MonkeyPatch) -> None
         client(key_from="OTHER_KEY")
 
 
-def test_a_try_ends_at_the_role_s_timeout_and_is_repeated_as_often_as_it_says(server: ModelServer) -> None:
+def test_a_try_ends_at_the_role_s_timeout_and_is_repeated_as_often_as_it_says(server: ModelServer, store_path: Path) -> None:
     def slow() -> Response:
         time.sleep(0.5)
         return completion("hi")
 
     server.says(slow, slow, slow)
-    with pytest.raises(ModelError, match=r"could not be asked: .*Timeout"):
-        client(timeout_s=0.1, max_retries=1).text(HELLO)
+    with metered(store_path) as meter:
+        with pytest.raises(ModelError, match=r"could not be asked: .*Timeout"):
+            client(timeout_s=0.1, max_retries=1).text(HELLO, Asking(meter=meter))
+        used = meter.roles()["executor"]
     assert len(server.bodies) == 2
+    assert (used.requests, used.input_tokens, used.unpriced) == (1, 4, 1), "a server that kept silent may have read it"
 
 
 def test_a_model_object_takes_the_length_of_its_reply_from_the_role(server: ModelServer) -> None:
@@ -225,6 +229,13 @@ def test_when_neither_can_be_asked_both_are_named(server: ModelServer, other: Mo
     other.says(failure(404))
     with pytest.raises(ModelError, match=r"(?s)openai:gpt-test could not be asked.*401.*Nor its fallback: openai:second.*404"):
         client(fallback={"model": "openai:second", "base_url": other.url}).text(HELLO)
+
+
+def test_while_it_rests_it_is_asked_all_the_same_when_the_fallback_cannot_be(server: ModelServer, other: ModelServer) -> None:
+    server.says(failure(401), "back again")
+    other.says("one", failure(401))
+    asked = client(fallback={"model": "openai:second", "base_url": other.url})
+    assert (asked.text(HELLO), asked.text(HELLO)) == ("one", "back again")
 
 
 # ── an executor that reasons ──────────────────────────────────────────────────────────────────────────────────────────
@@ -437,6 +448,23 @@ def test_a_turn_whose_call_came_only_in_part_calls_nothing(server: ModelServer) 
         turn = client().turn(HELLO, [], asking)
         assert turn.tool_calls == []
         assert [call["name"] for call in turn.invalid_tool_calls] == ["find"]
+
+
+def test_a_model_that_calls_no_tools_says_so_instead_of_answering_without(server: ModelServer) -> None:
+    asked = RoleClient(GenericFakeChatModel(messages=iter([AIMessage("hi")])), "executor")
+    with pytest.raises(ModelError, match="model:GenericFakeChatModel calls no tools"):
+        asked.turn(HELLO, [{"type": "function", "function": {"name": "find", "parameters": {}}}])
+
+
+def test_whoever_is_told_may_end_it(server: ModelServer, store_path: Path) -> None:
+    def enough(_: Event) -> None:
+        raise Interrupted("enough")
+
+    server.says("one two three")
+    with metered(store_path) as meter:
+        with pytest.raises(Interrupted):
+            client().text(HELLO, Asking(meter=meter, tell=enough))
+        assert meter.roles()["executor"].requests == 1
 
 
 def test_whoever_watches_hears_the_words_of_their_step_and_not_the_arguments_of_calls(server: ModelServer) -> None:
