@@ -1,4 +1,4 @@
-"""A chat model as planner, single shot: one request makes a whole plan, and one revises it.
+"""A chat model as planner: one request makes a plan or the next steps of one, and one revises it.
 
 What comes back is read, held against the schema and turned into a ``Plan``, or it is not used (``models/client.py``).
 """

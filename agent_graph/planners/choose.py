@@ -11,7 +11,6 @@ from agent_graph.models.clients import Clients
 from agent_graph.models.roles import names_model
 from agent_graph.plan import Blueprint, Granularity, Mode, Plan
 from agent_graph.planners.blueprint import BlueprintPlanner, StaticPlanner
-from agent_graph.planners.inline import InlinePlanner
 from agent_graph.ports import Planner
 
 __all__ = ["as_planner", "names_model", "planner_with"]
@@ -30,6 +29,8 @@ def planner_with(thing: Any, clients: Clients, mode: Mode | None = None, granula
     if mode == "inline" and not clients.has("executor"):
         raise UsageError("mode inline needs a model that answers: give AgentGraph(models={'executor': 'openai:MODEL'})")
     if planner is None and mode in ("inline", "auto") and clients.has("executor"):
+        from agent_graph.planners.inline import InlinePlanner
+
         return InlinePlanner()
     return planner
 

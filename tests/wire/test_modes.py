@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from agent_graph import AgentGraph, Approve, Goal, Plan, Policy, UsageError, tool
+from agent_graph import AgentGraph, Approve, Goal, Plan, Policy, Respond, UsageError, tool
 from agent_graph.events import Note, PlanMade
 from agent_graph.planners.chat_model import ChatModelPlanner
 from agent_graph.policy.rules import Rule
@@ -169,6 +169,16 @@ def test_after_a_failure_it_is_planned_on_step_by_step(server: ModelServer, iter
     assert (run.status, len(server.bodies)) == ("succeeded", 5)
     assert run.plan is not None
     assert [step.id for step in run.plan.steps] == ["look", "other", "keep"]
+
+
+def test_a_question_on_the_way_is_asked_and_its_answer_told(server: ModelServer, iterative: AgentGraph) -> None:
+    asks = {"reply": {"kind": "question", "text": "Which disk?", "choices": ["a", "b"], "proposed": None}}
+    server.says(next_step(LOOK), asks, next_step(tool_step("disk", "find", {"text": "b"}), last=True))
+    run = iterative.run("find cpu and the disk")
+    assert (run.status, [request.question for request in run.requests]) == ("paused", ["Which disk?"])
+    run = iterative.resume(run.id, Respond(text="b"))
+    assert (run.status, CALLS) == ("succeeded", [("find", "cpu"), ("find", "b")])
+    assert "Which disk? — b" in server.messages(2)[1][1]
 
 
 def test_another_process_goes_on_with_the_next_step(server: ModelServer, models: dict[str, Any], store_path: Path) -> None:
