@@ -89,10 +89,10 @@ class Verifying:
             said: Judgement = self.wait(ask)
         except (BudgetExceeded, ModelError, UsageError) as error:
             return words(f"the judge could not be asked: {error}", run.redaction)
-        if case.step_id is None:  # a step has its evidence, a run has its trace
-            verdict = {True: "it holds", False: "it does not hold", None: "it cannot say"}[said.holds]
-            quotes = "".join(f"; “{quote}”" for quote in said.quotes)
-            run.record(Note(run_id=run.run_id, at=said.at, message=f"{said.by} on “{case.criterion}”: {verdict}. {said.why}{quotes}"))
+        verdict = {True: "it holds", False: "it does not hold", None: "it cannot say"}[said.holds]
+        quotes = "".join(f"; “{quote}”" for quote in said.quotes)
+        message = f"{said.by} on “{case.criterion}”: {verdict}. {said.why}{quotes}"
+        run.record(Note(run_id=run.run_id, at=said.at, step_id=case.step_id, message=message))
         return said
 
     # ── a person ──────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -67,9 +67,11 @@ def test_a_finding_with_a_quote_from_the_output_is_the_evidence(server: ModelSer
     server.says(finding(True, "dear Ann", why="it greets her"))
     with agent_of(server, store_path) as agent:
         run = agent.run(plan=plan())
+        notes = [(event.step_id, event.message) for event in agent.trace(run.id) if isinstance(event, Note)]
     assert (run.status, SENT, len(server.bodies)) == ("succeeded", ["dear Ann, thank you"], 1)
     found = evidence_of(run)
     assert (found.holds, found.by, found.why, found.values) == (True, "model:gpt-test", "it greets her", {"quotes": ["dear Ann"]})
+    assert notes == [("mail", "model:gpt-test on “the text is kind”: it holds. it greets her; “dear Ann”")]
 
 
 def test_the_judge_is_shown_the_criterion_and_the_output_as_data(server: ModelServer, store_path: Path) -> None:
@@ -310,22 +312,28 @@ def test_a_finding_on_record_is_not_asked_for_again(server: ModelServer, store_p
 # ── while it thinks ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def slow_judge(server: ModelServer, store: Path, meanwhile: Callable[[AgentGraph], object]) -> tuple[AgentGraph, threading.Event]:
+def slow_judge(server: ModelServer, store: Path, meanwhile: Callable[[AgentGraph], object]) -> tuple[AgentGraph, Callable[[], None]]:
     """A judge that is asked, and then something happens, and only then it replies."""
     over = threading.Event()
 
     def thinks() -> Any:
-        threading.Thread(target=meanwhile, args=(agent,), daemon=True).start()
+        beside.start()
         over.wait(10)
         return completion(finding(True, "dear Ann"))
 
     agent = agent_of(server, store)
+    beside = threading.Thread(target=meanwhile, args=(agent,), daemon=True)
     server.says(thinks, finding(True, "dear Ann"))
-    return agent, over
+
+    def end() -> None:
+        beside.join(10)
+        over.set()
+
+    return agent, end
 
 
 def test_a_stop_does_not_wait_for_the_judge_and_nothing_is_done_twice(server: ModelServer, store_path: Path) -> None:
-    agent, over = slow_judge(server, store_path, lambda agent: agent.stop())
+    agent, end = slow_judge(server, store_path, lambda agent: agent.stop())
     with agent:
         began = time.monotonic()
         with pytest.raises(Interrupted):
@@ -333,19 +341,19 @@ def test_a_stop_does_not_wait_for_the_judge_and_nothing_is_done_twice(server: Mo
         assert time.monotonic() - began < 8
         (waiting,) = agent.runs()
         assert agent.get(waiting.id).results["mail"].landed
-        over.set()
+        end()
     with agent_of(server, store_path) as agent:
         assert agent.resume(waiting.id).status == "succeeded"
     assert SENT == ["dear Ann, thank you"]
 
 
 def test_a_cancel_does_not_wait_for_the_judge(server: ModelServer, store_path: Path) -> None:
-    agent, over = slow_judge(server, store_path, lambda agent: agent.cancel(agent.runs()[0].id))
+    agent, end = slow_judge(server, store_path, lambda agent: agent.cancel(agent.runs()[0].id))
     with agent:
         began = time.monotonic()
         run = agent.run(plan=plan())
         assert time.monotonic() - began < 8
-        over.set()
+        end()
     assert run.status == "cancelled"
     assert [effect.step_id for effect in run.landed] == ["mail"]
 

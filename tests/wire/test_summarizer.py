@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from agent_graph import AgentGraph, Goal, Limits, Plan, Policy, RoleLimits, Step, tool
+from agent_graph.errors import Interrupted
 from agent_graph.events import Note, Token
 from agent_graph.state import Run
 
@@ -189,3 +192,49 @@ def test_its_words_are_told_while_they_are_written_and_only_they(server: ModelSe
     assert {event.role for event in told} == {"summarizer"}
     assert answer_of(done)["report"] == "CPU is at 12.71.\nAll is well. [unsupported]"
     assert done.usage["summarizer"]["requests"] == 1  # type: ignore[index, call-overload]
+
+
+# ── while it writes ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def slow(server: ModelServer, store: Path, meanwhile: Callable[[AgentGraph], object]) -> tuple[AgentGraph, Callable[[], None]]:
+    """A summarizer that is asked, and then something happens, and only then it replies."""
+    over = threading.Event()
+
+    def writes() -> Any:
+        beside.start()
+        over.wait(10)
+        return completion({"claims": [claim("Fine.", "steps.look.output")]})
+
+    agent = AgentGraph([look], policy=Policy.allow_all(), store=store, models={"summarizer": {"model": chat_openai(server)}})
+    beside = threading.Thread(target=meanwhile, args=(agent,), daemon=True)
+    server.says(writes, {"claims": [claim("Fine.", "steps.look.output")]})
+
+    def end() -> None:
+        beside.join(10)
+        over.set()
+
+    return agent, end
+
+
+PLAN = Plan(goal=Goal(text="how?", params={"host": "web-1"}), steps=STEPS, answer={"cpu": {"$ref": "steps.look.output.cpu"}})
+
+
+def test_a_stop_does_not_wait_for_the_words_and_the_run_goes_on_later(server: ModelServer, store_path: Path) -> None:
+    agent, end = slow(server, store_path, lambda agent: agent.stop())
+    with agent:
+        with pytest.raises(Interrupted, match="the summarizer was thinking"):
+            agent.run(plan=PLAN)
+        (stopped,) = agent.runs()
+        end()
+    with AgentGraph([look], store=store_path, models={"summarizer": {"model": chat_openai(server)}}) as agent:
+        done = agent.resume(stopped.id)
+    assert (done.status, answer_of(done)["report"]) == ("succeeded", "Fine.")
+
+
+def test_a_cancel_does_not_wait_for_the_words(server: ModelServer, store_path: Path) -> None:
+    agent, end = slow(server, store_path, lambda agent: agent.cancel(agent.runs()[0].id))
+    with agent:
+        done = agent.run(plan=PLAN)
+        end()
+    assert (done.status, done.answer) == ("cancelled", {"cpu": 12.71})
