@@ -110,11 +110,11 @@ def test_a_step_s_budget_counts_what_was_asked_for_it_over_all_plan_versions(ser
 
 def test_under_a_bound_no_more_is_asked_for_than_the_model_can_write(server: ModelServer, store_path: Path) -> None:
     server.says("one", "two", "three")
-    clients = Clients(Models.of({"executor": "openai:gpt-4o", "judge": "openai:unheard-of", "planner": "openai:gpt-test"}))
+    clients = Clients(Models.of({"executor": "openai:gpt-4.1", "judge": "openai:unheard-of"}))
     with metered(store_path, Limits(max_tokens=1_000_000)) as meter:
         for role in ("executor", "judge"):
             clients.of(role).text(HELLO, Asking(meter=meter))
-    assert [body["max_completion_tokens"] for body in server.bodies] == [16_384, 16_384]
+    assert [body["max_completion_tokens"] for body in server.bodies] == [32_768, 16_384]
 
 
 def test_a_role_s_longest_reply_holds_without_any_bound_and_under_one(server: ModelServer, store_path: Path) -> None:
