@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from agent_graph.models.replies import WrongReply
 from agent_graph.plan import Blueprint, Goal, Interpretation, Param, Plan, Risk, Step
@@ -202,3 +205,30 @@ def test_a_hundred_tools_cost_the_schema_little_more_than_their_arguments() -> N
         return len(json.dumps(PlanSchema(Offer(tools=tuple(spec(f"tool_{number:03}") for number in range(count)))).document))
 
     assert (size(101) - size(1)) / 100 < 400
+
+
+JUNK = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.sampled_from(["plan", "look", "report", "lawyer", "a", "{", "params.x"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                ["id", "do", "tool", "args", "at", "model", "agent", "inputs", "name", "value", "allowed_tools", "executor", "ref"]
+            ),
+            inner,
+        )
+    ),
+    max_leaves=15,
+)
+
+
+@given(JUNK, JUNK, st.booleans())
+def test_junk_is_refused_and_never_half_read(do: Any, interpretation: Any, is_open: bool) -> None:
+    offer = replace(ALL, specialists=(("lawyer", "reads contracts"),), mode="iterative")
+    reply = {"kind": "plan", "steps": [{"id": "a", "do": do}], "open": is_open}
+    try:
+        plan = PlanSchema(offer).read({"interpretation": interpretation, "reply": reply}, GOAL)
+    except WrongReply:
+        return
+    assert isinstance(plan, Plan)
+    assert [step.id for step in plan.steps] == ["a"]
