@@ -11,10 +11,10 @@ from agent_graph.checkpoints.place import DEFAULT_PATH
 from agent_graph.checkpoints.store import SqliteStore
 from agent_graph.cli.checklist import Style, checklist_of, rows, summary
 from agent_graph.cli.exits import SUCCEEDED
+from agent_graph.cli.model_usage import usage_lines
 from agent_graph.cli.options import AsJson, RunArgument, StorePath
 from agent_graph.cli.outcome import say_answer, say_diagnosis, say_resumable, say_waiting
 from agent_graph.cli.output import STYLES, Out
-from agent_graph.cli.usage import usage_lines
 from agent_graph.errors import UsageError
 from agent_graph.runs import read_run
 from agent_graph.state import Run

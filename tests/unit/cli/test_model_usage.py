@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from agent_graph.cli.usage import usage_lines
+from agent_graph.cli.model_usage import usage_lines
 from agent_graph.plan import Goal
 from agent_graph.state import Run
 
