@@ -27,7 +27,7 @@ def remarks(visit: Visit, plan: Plan) -> None:
     def ask() -> Judgement:
         from agent_graph.models.client import Asking
 
-        asking = Asking(meter=visit.meter(), run_id=visit.run_id)
+        asking = Asking(meter=visit.meter(plan.version), run_id=visit.run_id)
         said = review(deps.models.of("judge"), plan, deps.tools.specs, asking, visit.now())
         said = said.model_copy(update={"remarks": tuple(without_secrets(visit, issue) for issue in said.remarks)})
         deps.store.judgements.put(visit.lease, review_key(plan), said)

@@ -154,9 +154,9 @@ class Visit:
         deps = self.deps
         return self.known.budget(lambda: Budget(deps.rules.limits, self.spent(), deps.clock))
 
-    def meter(self) -> Meter:
-        """For whoever asks a model."""
-        version = 0 if self.current is None else self.plan.version
+    def meter(self, version: int | None = None) -> Meter:
+        """For whoever asks a model, about the version in force unless another is named."""
+        version = version if version is not None else 0 if self.current is None else self.plan.version
         deps, limits = self.deps, self.deps.rules.limits
         budget = self.budget if limits.bounds_calls else Budget(limits, Spent(), deps.clock)
         return Meter(deps.store, self.lease, limits, version, budget=budget, clock=deps.clock, emit=self.emit, parts=self.parts)

@@ -52,8 +52,10 @@ def test_remarks_are_warnings_on_record_and_in_the_trace(server: ModelServer, st
         run = agent.run("thank Ann")
         found = [event for event in agent.trace(run.id) if isinstance(event, IssueFound)]
         record = agent.store.runs.plan(agent.store.runs.find(run.id))
+        entries = [(each.role, each.plan_version, each.used.requests) for each in agent.store.usage.entries(agent.store.runs.find(run.id))]
     assert run.status == "succeeded"
     assert [(each.code, each.severity, each.step_id) for each in found] == [("judge_remark", "warning", "mail")]
+    assert entries == [("judge", 1, 1)]
     assert record is not None
     assert (record.verdict, [issue.code for issue in record.issues]) == ("valid", ["judge_remark"])
 
