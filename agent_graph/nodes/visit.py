@@ -249,8 +249,8 @@ class Visit:
         is changed by that."""
         if self.revised and not self.over and not self.planner.can_replan:
             raise UsageError(
-                f"the goal of run {self.run_id} was revised, and {self.planner.name} cannot make a plan for it; nothing was changed: "
-                "resume it with an agent that has the run's planner"
+                f"the goal of run {self.run_id} was revised after its plan was made, and this agent's planner ({self.planner.name}) makes no other; "
+                "nothing was changed: resume it with an agent that has the run's planner"
             )
         if self.current is not None and self.current.verdict == "valid" and not self.over:
             check_tools(self.run_id, self.plan, self.deps.tools.specs.keys(), lambda: self.results)

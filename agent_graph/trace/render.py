@@ -217,7 +217,7 @@ def _is_long(text: str, bound: Bound) -> bool:
 
 def _ends(text: str, bound: Bound) -> tuple[int, int]:
     """Where the beginning that is shown ends, and where the end that is shown begins: two thirds and one third of what is shown."""
-    begin, end = bound.characters * 2 // 3, len(text) - bound.characters // 3
+    begin, end = min(bound.characters * 2 // 3, len(text)), max(0, len(text) - bound.characters // 3)
     head, tail = bound.lines * 2 // 3, bound.lines // 3
     places = [place for place, each in enumerate(text[:begin]) if each == LINE]
     if len(places) >= head:
@@ -225,7 +225,7 @@ def _ends(text: str, bound: Bound) -> tuple[int, int]:
     places = [place for place, each in enumerate(text[end:], end) if each == LINE]
     if len(places) >= tail:
         end = places[-tail] + 1
-    return begin, end
+    return begin, max(begin, end)
 
 
 def _hidden(text: str) -> Iterator[str]:

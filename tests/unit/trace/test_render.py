@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from agent_graph.events import (
@@ -146,6 +146,8 @@ def test_a_russian_answer_of_several_lines_has_no_look_alikes() -> None:
 BOUND = Bound(everything="show it", characters=90, lines=6, entries=12, arguments=40)
 
 
+@example("\n" * 6)
+@example("a" * 60 + "\n" * 6)
 @given(st.text(st.sampled_from("ab\n \u202e\u0430"), max_size=400))
 def test_a_bounded_text_is_its_beginning_its_end_and_the_number_of_what_is_between(text: str) -> None:
     lines = list(text_lines(text, BOUND))
