@@ -97,5 +97,7 @@ def _key(spec: RoleModel, whose: str, environ: Mapping[str, str]) -> str | None:
     if spec.key_from is None:
         return None
     if not environ.get(spec.key_from):
-        raise UsageError(f"{whose}: its key_from names the environment variable {spec.key_from}, which is not set")
+        raise UsageError(
+            f"{whose}: its key_from names the environment variable {spec.key_from}, which is not set: set it, or leave key_from out"
+        )
     return environ[spec.key_from]
