@@ -8,6 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
+
+from agent_graph.models.roles import Models
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -29,6 +32,14 @@ def test_the_python_in_the_readme_prints_what_it_says(tmp_path: Path) -> None:
     assert done.stderr == ""
     expected = [line.removeprefix("# ") for line in code.splitlines() if line.startswith("# ")]
     assert done.stdout.splitlines() == expected
+
+
+def test_the_models_in_the_readme_are_read() -> None:
+    (document,) = blocks("yaml")
+    models = Models.model_validate(yaml.safe_load(document))
+    assert models.planner is not None
+    assert (models.planner.model, models.planner.max_tokens) == ("openai:gpt-5", 100_000)
+    assert (models.executor, models.judge, models.summarizer) != (None, None, None)
 
 
 def test_the_demo_says_what_the_readme_shows_of_it(tmp_path: Path) -> None:
