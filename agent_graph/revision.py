@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from agent_graph.plan import Model, Plan, Step
 
 _OF_THE_VERSION = frozenset({"steps", "version", "parent", "created_by", "reason", "prompt", "risk_level", "interpretation"})
 """Fields of a plan that say nothing of what will be done, or are shown apart."""
+
+
+MOST_NAMED = 20
+"""Steps that are named on one line."""
 
 
 class Revision(Model):
@@ -32,16 +36,27 @@ class Revision(Model):
 
     def __str__(self) -> str:
         """On one line."""
-        changed = ", ".join(f"{step_id} ({', '.join(fields)})" for step_id, fields in self.changed.items())
+        changed = [f"{step_id} ({', '.join(fields)})" for step_id, fields in self.changed.items()]
         parts = [
             f"{len(self.finished)} finished" if self.finished else "",
             f"{len(self.kept)} kept" if self.kept else "",
-            f"dropped {', '.join(self.dropped)}" if self.dropped else "",
-            f"changed {changed}" if changed else "",
-            f"added {', '.join(self.added)}" if self.added else "",
-            f"of the plan: {', '.join(self.plan)}" if self.plan else "",
+            *(
+                f"{what} {named(names)}" if names else ""
+                for what, names in (
+                    ("dropped", self.dropped),
+                    ("changed", changed),
+                    ("added", self.added),
+                    ("of the plan:", self.plan),
+                )
+            ),
         ]
         return "; ".join(part for part in parts if part) or "nothing is changed"
+
+
+def named(names: Sequence[str]) -> str:
+    """The first of them, and how many more there are."""
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    return f"{', '.join(names[:MOST_NAMED])}{more}"
 
 
 def compare(before: Plan, after: Plan, finished: Collection[str] = ()) -> Revision:

@@ -13,6 +13,7 @@ from agent_graph.nodes.verifying import unverified
 from agent_graph.nodes.visit import Visit
 from agent_graph.plan import Step
 from agent_graph.policy.spending import needs_of, overruns
+from agent_graph.revision import named
 from agent_graph.state import State, Update
 from agent_graph.verdicts import Deviation, Observation, StepStatus
 
@@ -96,15 +97,10 @@ def look(visit: Visit) -> Observation:
     return unverified(visit) or observation("conclude", "every step has ended")
 
 
-MOST_NAMED = 20
-"""Steps that are named in one sentence."""
-
-
 def not_needed(visit: Visit) -> str:
     """The steps that an early stop leaves undone, in words."""
     left = [step.id for step in visit.results.open_steps()]
-    more = f" and {len(left) - MOST_NAMED} more" if len(left) > MOST_NAMED else ""
-    return f"; not needed any more: {', '.join(left[:MOST_NAMED])}{more}" if left else ""
+    return f"; not needed any more: {named(left)}" if left else ""
 
 
 def too_tight(visit: Visit, left: list[Step]) -> str:

@@ -8,21 +8,18 @@ from typing import Any
 
 from agent_graph.lookalikes import told
 from agent_graph.plan import Plan, Step
-from agent_graph.revision import Revision, field_of
+from agent_graph.revision import Revision, field_of, named
 from agent_graph.visible import visible
 
 MOST_CHARACTERS = 160
 """Of one value."""
-MOST_NAMED = 40
-"""Steps that stay, by name."""
 
 
 def revision_lines(revision: Revision, before: Plan, after: Plan) -> Iterator[str]:
     """``=`` stays, ``-`` goes, ``~`` is changed (from → to), ``+`` is new. Whatever came from outside is made visible."""
     for ids, what in ((revision.finished, "had ended"), (revision.kept, "as it was")):
         if ids:
-            more = f" and {len(ids) - MOST_NAMED} more" if len(ids) > MOST_NAMED else ""
-            yield f"= {', '.join(ids[:MOST_NAMED])}{more} ({what})"
+            yield f"= {named(ids)} ({what})"
     for step_id in revision.dropped:
         yield f"- {step_id}  {_step(before.by_id[step_id])}"
     for step_id, fields in revision.changed.items():

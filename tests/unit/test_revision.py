@@ -40,6 +40,12 @@ def test_on_one_line() -> None:
     assert str(compare(BEFORE, AFTER, {"a"})) == said
 
 
+def test_of_many_steps_the_first_are_named_and_the_others_counted() -> None:
+    many = Plan(goal="try", steps=tuple(step(f"s{number}") for number in range(300)))
+    said = str(compare(Plan(goal="try"), many))
+    assert (said.endswith("s19 and 280 more"), len(said) < 200) == (True, True)
+
+
 def test_line_by_line_with_what_was_and_what_is() -> None:
     assert list(revision_lines(compare(BEFORE, AFTER, {"a"}), BEFORE, AFTER)) == [
         "= a (had ended)",
