@@ -85,12 +85,6 @@ def test_what_the_other_tool_needs_besides_a_read_may_bring() -> None:
     assert found.steps[1].args == {"latitude": {"$ref": "steps.locate.output.lat"}}
 
 
-def test_no_write_is_done_for_the_sake_of_another_tool() -> None:
-    by_place = made("by_place", "latitude", gives={"weather": ""})
-    locate = made("locate", "city", risk="write", gives={"latitude": "lat"})
-    assert other(PLAN, WEATHER_A, by_place, locate, NOTE) is None
-
-
 def test_the_cheapest_of_several_is_taken() -> None:
     dear = made("dear", "city", gives={"weather": ""}, cost=4)
     found = other(PLAN, WEATHER_A, dear, WEATHER_B, NOTE)
@@ -131,6 +125,13 @@ def test_a_goal_that_names_the_step_keeps_it() -> None:
 PAY_A = made("pay_a", "city", risk="write", gives=["receipt"])
 PAY_B = made("pay_b", "city", risk="write", gives=["receipt"])
 PAYMENT = Plan(goal=PLAN.goal, steps=(Step(id="fetch", tool="pay_a", args={"city": "Bern"}),), answer={"$ref": "steps.fetch.output"})
+
+
+def test_no_write_is_done_for_the_sake_of_another_tool() -> None:
+    by_token = made("by_token", "token", risk="write", gives=["receipt"])
+    make_token, read_token = (made(name, "city", risk=risk, gives=["token"]) for name, risk in (("make", "write"), ("read", "read_only")))
+    assert other(PAYMENT, PAY_A, by_token, make_token) is None
+    assert other(PAYMENT, PAY_A, by_token, read_token) is not None
 
 
 @pytest.mark.parametrize(

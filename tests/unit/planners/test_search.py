@@ -79,6 +79,18 @@ def test_a_maker_that_serves_two_is_paid_once() -> None:
     assert cheapest(["a", "b"], frozenset(), [shared, one, two, own_a, own_b]) == Found((0, 1, 2), 5.0, least=True)
 
 
+def test_a_fact_that_a_maker_in_a_circle_gives_may_have_to_come_from_elsewhere() -> None:
+    # To make z, one needs y, for y one needs x; and who makes z makes an x, too, which comes too late.
+    shared = Making(frozenset(), frozenset({"s"}), 3.0)
+    pair = [Making(frozenset({"s"}), frozenset({kind}), 1.0) for kind in "ab"]
+    own = [Making(frozenset(), frozenset({kind}), 2.8) for kind in "ab"]
+    late = Making(frozenset({"y"}), frozenset({"z", "x"}), 1.0)
+    circle = [late, Making(frozenset({"x"}), frozenset({"y"}), 1.0), Making(frozenset(), frozenset({"x"}), 1.0)]
+    found = cheapest(["a", "b", "z"], frozenset(), [shared, *pair, *own, *circle])
+    assert isinstance(found, Found)
+    assert (found.cost, set(found.order)) == (8.0, {0, 1, 2, 5, 6, 7})
+
+
 def test_makers_that_wait_for_each_other_are_no_way() -> None:
     a, b = Making(frozenset({"b"}), frozenset({"a"}), 1.0), Making(frozenset({"a"}), frozenset({"b"}), 1.0)
     assert cheapest(["a"], frozenset(), [a, b]) == Missing(("a",), {})
