@@ -57,4 +57,4 @@ def _step(number: int, effect: LandedEffect, left: list[LandedEffect]) -> dict[s
 
 
 def _id(number: int, effect: LandedEffect) -> str:
-    return f"undo_{number + 1}_{effect.step_id}"[:64]
+    return f"undo_{number + 1}_{effect.step_id.replace('.', '_')}"[:64]

@@ -71,8 +71,9 @@ class Checklist:
             if step_id in made.items and made.items[step_id].standing == "waiting":
                 made.items[step_id].standing = "running" if run.owner else "begun"
         for request in run.requests:
-            if request.step_id in made.items:
-                made.items[request.step_id].standing = "in_doubt" if request.kind == "in_doubt" else "asks"
+            asking = request.part_of or request.step_id
+            if asking in made.items:
+                made.items[asking].standing = "in_doubt" if request.kind == "in_doubt" else "asks"
         if run.error is not None and run.error.step_id in made.items:
             blamed = made.items[run.error.step_id]
             if blamed.standing in OPEN:
@@ -103,7 +104,7 @@ class Checklist:
                 item.standing, item.seconds = _AS.get(event.status, "failed"), event.seconds  # type: ignore[call-overload]
                 item.note = str(event.error["message"]) if event.error and event.status != "succeeded" else ""
             case Waiting():
-                asking = self.items.get(str(event.request.get("step_id")))
+                asking = self.items.get(str(event.request.get("part_of") or event.request.get("step_id")))
                 if asking is not None:
                     asking.standing = "in_doubt" if event.request.get("kind") == "in_doubt" else "asks"
             case Decided() if event.step_id in self.items and event.decision.get("type") != "reject":

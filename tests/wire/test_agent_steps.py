@@ -21,7 +21,8 @@ from agent_graph.identity import RunId
 from agent_graph.ports import Question
 from agent_graph.state import Run
 from agent_graph.testing import ScriptedPlanner
-from agent_graph.verdicts import Request, Resolve
+from agent_graph.trace.checklist import Checklist
+from agent_graph.verdicts import Request, Resolve, Undo
 
 from .conftest import ModelServer, chat_openai, completion, failure
 
@@ -322,6 +323,7 @@ def test_writes_are_approved_one_by_one_and_nothing_is_asked_or_made_twice(serve
         request = only(run)
         assert (request.step_id, request.part_of, request.tool, request.args) == ("work.2", "work", "save", {"text": "a"})
         assert run.results["side"].status == "succeeded", "what does not wait for a person goes on"
+        assert Checklist.of(run).items["work"].standing == "asks"
     with again(server, tmp_path, **ask) as agent:
         run = agent.resume(run.id, Approve())
         assert (only(run).step_id, CALLS.count(("save", "a"))) == ("work.3", 1)
@@ -498,6 +500,29 @@ def test_a_call_that_did_not_land_is_made_again(server: ModelServer, tmp_path: P
         assert (run.status, len(CALLS)) == ("paused", 2), "and is in doubt once more"
         done = agent.resume(run.id, Resolve(outcome="landed"))
     assert (done.status, len(CALLS), len(server.bodies)) == ("succeeded", 2, 2)
+
+
+def test_what_an_agent_did_is_taken_back_call_by_call(server: ModelServer, tmp_path: Path) -> None:
+    @tool(risk="write", recovery="idempotent", undo=lambda args, output: Undo(tool="unsave", args=args))
+    def keep(text: str) -> str:
+        """Keeps a text."""
+        CALLS.append(("keep", text))
+        return text
+
+    @tool(risk="write", recovery="idempotent")
+    def unsave(text: str) -> None:
+        """Takes a text back."""
+        CALLS.append(("unsave", text))
+
+    server.says(calls(("keep", {"text": "a"})), failure(400))
+    models = {"executor": {"model": chat_openai(server)}}
+    with AgentGraph([keep, unsave], models=models, policy=WRITES_RUN, store=tmp_path / "runs.db") as agent:
+        run = agent.run(plan=plan(work("keep")))
+        assert (run.status, [(effect.step_id, effect.tool) for effect in run.landed]) == ("failed", [("work.1", "keep")])
+        back = agent.undo(run.id)
+        while back.status == "paused":
+            back = agent.resume(back, Approve())
+    assert (back.status, CALLS) == ("succeeded", [("keep", "a"), ("unsave", "a")])
 
 
 def test_a_failure_that_is_certain_is_told(server: ModelServer, agent: AgentGraph) -> None:
