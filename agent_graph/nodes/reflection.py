@@ -6,7 +6,6 @@ import itertools
 from collections.abc import Iterator, Mapping
 
 from agent_graph.execution.failures import Failing, failing
-from agent_graph.execution.triggers import broken
 from agent_graph.nodes.extending import NEXT
 from agent_graph.nodes.visit import Visit
 from agent_graph.ports import Attempt
@@ -26,8 +25,6 @@ def why(visit: Visit) -> str:
         if visit.results.halted(step.id):
             result = visit.results.result(step.id)
             reasons.append(f"step {step.id} failed: {result.error.message if result and result.error else ''}")
-    if not reasons:
-        reasons = [visit.deps.redaction.text(str(each)) for each in broken(visit.results)]
     if not reasons and visit.record.observation is not None and visit.record.observation.next == "replan":
         reasons = [visit.record.observation.why]
     return "; ".join(reasons) or "a new plan was asked for"

@@ -179,14 +179,17 @@ class Visit:
         """
         if self.current is None:
             return {}
-        here = self.results.frozen() if could_run(self.current, self.results.versions()) else {}
+        checked = self.current.verdict is not None
+        here = self.results.frozen() if checked and could_run(self.current, self.results.versions()) else {}
         before = self.before
         return here if before is None else here | Results(self.deps.store, self.run_id, before.plan).frozen()
 
     @cached_property
     def before(self) -> PlanRecord | None:
         """The version that the newest one takes the place of."""
-        return None if self.current is None else in_force_before(self.deps.store, self.run_id, self.current, self.results.versions())
+        if self.current is None or self.current.plan.parent is None:
+            return None
+        return in_force_before(self.deps.store, self.run_id, self.current, self.results.versions())
 
     def context(self) -> RunContext:
         deps = self.deps
