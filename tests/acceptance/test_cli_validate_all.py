@@ -95,9 +95,18 @@ STEPS: list[dict[str, Any]] = [
     {"id": "model", "model": "think"},  # no_model
     {"id": "agent", "agent": "find out", "use_model": "openai:gpt-test"},  # no_tools
     {"id": "special", "model": "think", "executor": "nobody"},  # unknown_executor
-    {"id": "nested", "blueprint": "other"},  # not_supported
+    {"id": "nested", "blueprint": "other"},  # invalid_blueprint
+    {"id": "coarse", "agent": "send it", "allowed_tools": ["send"], "use_model": "openai:gpt-test"},  # too_coarse
 ]
-PLAN = {"goal": "everything that can be wrong", "steps": STEPS, "risk_level": "read_only", "answer": ref("steps.late.output.address")}
+PLAN = {
+    "goal": "everything that can be wrong",
+    "mode": "auto",  # not_supported
+    "granularity": "fine",
+    "steps": STEPS,
+    "risk_level": "read_only",
+    "answer": ref("steps.late.output.address"),
+    "template": "{{ nothing }}",  # invalid_template
+}
 
 
 @pytest.fixture
@@ -130,7 +139,8 @@ def validate(folder: Path, *words: str) -> tuple[int, dict[str, Any]]:
 def test_one_of_each_is_found_in_one_go(tmp_path: Path, run_with_a_past: str) -> None:
     code, said = validate(tmp_path, "--run", run_with_a_past, "--store", "runs.db")
     found = {issue["code"] for issue in said["issues"]}
-    assert ISSUES.keys() - found == {"no_steps"}  # a plan with steps cannot have it
+    # A plan with steps cannot have the first; only a model says the second; a person may propose again what has failed.
+    assert ISSUES.keys() - found == {"no_steps", "judge_remark", "repeats_failure"}
     assert (code, said["valid"]) == (2, False)
 
 
