@@ -196,6 +196,25 @@ def test_one_that_fits_only_when_another_used_less_than_it_may_waits_for_it(serv
         assert (first.result(5), second.result(5)) == ("one", "two")
 
 
+def test_a_request_under_way_is_one_of_those_that_may_be_made(server: ModelServer, store_path: Path) -> None:
+    first_is_there, go = threading.Event(), threading.Event()
+
+    def held() -> Response:
+        first_is_there.set()
+        assert go.wait(5)
+        return completion("one")
+
+    server.says(held, "two")
+    asked = client(max_requests=1)
+    with metered(store_path) as meter, ThreadPoolExecutor(1) as pool:
+        first = pool.submit(asked.text, HELLO, Asking(meter=meter))
+        assert first_is_there.wait(5)
+        with pytest.raises(BudgetExceeded, match="has made 1 of 1 requests"):
+            asked.text(HELLO, Asking(meter=meter))
+        go.set()
+        assert first.result(5) == "one"
+
+
 def test_a_request_that_failed_holds_nothing_back(server: ModelServer, store_path: Path) -> None:
     server.says(failure(400), "two")
     with metered(store_path, Limits(max_tokens=3_000, max_money=1, prices=PRICES)) as meter:
