@@ -53,7 +53,7 @@ def review(client: RoleClient, plan: Plan, tools: Mapping[str, ToolSpec], asking
     from agent_graph.models.client import Form
 
     head = filled("review", most=str(MOST_REMARKS)) + (filled("review_schema") if client.method == "plain" else "")
-    task = filled("review_task", goal=_goal(plan.goal), plan=_plan(plan), tools=_tools(plan, tools))
+    task = filled("review_task", goal=_goal(plan.goal), plan=_plan(plan), tools=delimited("tools", _tools(plan, tools)))
     said: Judgement = client.document(
         [SystemMessage(head), HumanMessage(task)],
         Form(name="review", schema=_SCHEMA),

@@ -75,7 +75,7 @@ def summarize(client: RoleClient, plan: Plan, results: Results, asking: Asking) 
     task = filled(
         "summary_task",
         goal="\n".join([plan.goal.text, *(f"- {constraint}" for constraint in plan.goal.constraints)]),
-        answer="It does not say." if plan.answer is None else cut(json.dumps(plan.answer, ensure_ascii=False), MAX_STEP_BYTES),
+        answer=_wanted(plan),
         evidence=delimited("evidence", "\n".join([*_params(plan.goal), of_run(plan, results)])),
     )
     said: tuple[Claim, ...] = client.document(
@@ -95,6 +95,13 @@ def answer_of(claims: Sequence[Claim], planned: Any) -> dict[str, Any]:
 
 def _document(claim: Claim) -> dict[str, Any]:
     return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(claim).items() if value not in (None, "")}
+
+
+def _wanted(plan: Plan) -> str:
+    """What the plan says that the answer is made of."""
+    if plan.answer is None:
+        return "It does not say."
+    return delimited("answer", cut(json.dumps(plan.answer, ensure_ascii=False), MAX_STEP_BYTES))
 
 
 def _params(goal: Goal) -> list[str]:

@@ -115,7 +115,7 @@ def test_the_summarizer_is_shown_each_value_by_its_place_and_as_data(server: Mod
     (_, system), (_, task) = server.messages(0)
     assert "how is web-1?\n- be brief" in task
     assert "params.host = web-1\nsteps.look.output.host = web-1\nsteps.look.output.cpu = 12.71\nsteps.look.output.load[0] = 0.25\n" in task
-    assert task.count("</data>") == 1
+    assert task.count("</data>") == 2
     assert "0042" not in task
     assert "web-1" not in system
 
