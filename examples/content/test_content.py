@@ -44,18 +44,20 @@ def test_another_topic_is_taken_as_it_was_answered(example: Callable[[str], Any]
 
 
 @pytest.fixture
-def cms_that_loses() -> Iterator[str]:
-    """It says that it has saved the draft, and has not."""
+def cms_that_mixes_up() -> Iterator[str]:
+    """It says one id, and has the draft under another."""
+    kept: dict[str, Any] = {}
 
     class Connection(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            self.rfile.read(int(self.headers["Content-Length"]))
-            self._send(201, b'{"id": "lost"}')
+            kept.update(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self._send(201, {"id": "said"})
 
         def do_GET(self) -> None:
-            self._send(404, b'{"problem": "there is no such draft"}')
+            self._send(200, {"id": "another", "status": "draft", **kept})
 
-        def _send(self, status: int, body: bytes) -> None:
+        def _send(self, status: int, document: dict[str, Any]) -> None:
+            body = json.dumps(document).encode()
             self.send_response(status)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
@@ -69,11 +71,12 @@ def cms_that_loses() -> Iterator[str]:
         server.shutdown()
 
 
-def test_a_draft_that_the_cms_does_not_have_is_no_success(
-    example: Callable[[str], Any], cms_that_loses: str, monkeypatch: pytest.MonkeyPatch
+def test_a_draft_that_is_not_under_the_id_that_the_cms_gave_is_no_success(
+    example: Callable[[str], Any], cms_that_mixes_up: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("CMS_URL", cms_that_loses)
+    monkeypatch.setenv("CMS_URL", cms_that_mixes_up)
     content = example("content")
     content.begin()
     content(content.run, "--approve", code=3)
-    assert "the CMS has no draft lost" in content(content.run, "--approve", code=1)
+    said = content(content.run, "--approve", code=1)
+    assert "output.id == steps.save.output.id" in said
