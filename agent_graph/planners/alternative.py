@@ -38,12 +38,13 @@ def alternative(
 ) -> Plan | None:
     """The next version of the plan, with another tool in the place of the failed step's; None when there is none.
 
-    The failure must be definite: of a call that changes something, that it certainly did not happen. The other tool's risk is not higher, the
+    Both tools must declare the facts (``gives``), as far as the rest of the plan uses them. The failure must be definite: of a call that changes something, that it certainly did not happen. The other tool's risk is not higher, the
     policy does not deny it, and it has failed in no step of the run yet, nor is it among ``tried``. Facts at hand are the failed step's own
     arguments, the goal's parameters and what steps before it gave; what else the tool needs, reads may bring. ``results``: of the whole run.
     """
     spec, result = tools.get(failed.tool or ""), results.get(failed.id)
-    if spec is None or result is None or not is_definite(result, spec):
+    # Two reads that happen to give a `name` are not the same: only what their authors call one kind is.
+    if spec is None or not spec.gives or result is None or not is_definite(result, spec):
         return None
     maker = maker_of(spec)
     try:
@@ -51,7 +52,11 @@ def alternative(
     except CannotRewrite:
         return None
     used_up = {spec.name, *tried, *_failed_tools(plan, results)}
-    others = [maker_of(each) for name, each in tools.items() if name not in used_up and _may_stand_in(each, spec, failed, plan, rules)]
+    others = [
+        maker_of(each)
+        for name, each in tools.items()
+        if each.gives and name not in used_up and _may_stand_in(each, spec, failed, plan, rules)
+    ]
     there = _there(failed, maker, plan, tools, results, kinds)
     helpers = [each for each in others if not each.spec.changes]
     found: list[tuple[float, int, list[Maker]]] = []
@@ -190,8 +195,6 @@ class _Uses:
         goal.criteria(self.plan.goal.success_criteria)
         if goal.met or re.search(rf"\bsteps\.{self.failed.id}\b", self.plan.template or ""):
             raise CannotRewrite("the goal, or the template of the answer, names the step")
-        if not moved.kinds and not self.maker.spec.gives:
-            raise CannotRewrite("nothing says what the step is for")
         return list(moved.kinds) or list(self.maker.gives)
 
 

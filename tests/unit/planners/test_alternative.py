@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -125,6 +126,24 @@ def test_a_goal_that_names_the_step_keeps_it() -> None:
 PAY_A = made("pay_a", "city", risk="write", gives=["receipt"])
 PAY_B = made("pay_b", "city", risk="write", gives=["receipt"])
 PAYMENT = Plan(goal=PLAN.goal, steps=(Step(id="fetch", tool="pay_a", args={"city": "Bern"}),), answer={"$ref": "steps.fetch.output"})
+
+
+def test_tools_that_happen_to_give_things_of_one_name_do_not_stand_in_for_each_other() -> None:
+    schema = {"type": "object", "properties": {"id": {"type": "string"}}, "required": ["id"]}
+    user, company = (
+        tool(called, args_schema=schema, risk="read_only", name=called.__name__.removeprefix("_")) for called in (_get_user, _get_company)
+    )
+    output = {"type": "object", "properties": {"name": {"type": "string"}}}
+    tools = [replace(each, spec=replace(each.spec, output_schema=output)) for each in (user, company)]
+    plan = Plan(goal=PLAN.goal, steps=(Step(id="fetch", tool="get_user", args={"id": "7"}),), answer={"$ref": "steps.fetch.output.name"})
+    assert other(plan, *tools) is None
+    said = [replace(each, spec=replace(each.spec, gives={"person": ""})) for each in tools]
+    assert other(plan, said[0], tools[1]) is None
+    assert other(plan, *said) is not None
+
+
+def _get_user(ctx: Any, **args: Any) -> Any: ...
+def _get_company(ctx: Any, **args: Any) -> Any: ...
 
 
 def test_no_write_is_done_for_the_sake_of_another_tool() -> None:
