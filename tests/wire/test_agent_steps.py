@@ -460,6 +460,40 @@ def test_an_agent_that_has_read_nothing_from_outside_writes_as_the_policy_says(s
     assert agent.run(plan=plan(work("rules", "save"))).status == "succeeded"
 
 
+def test_an_agent_that_has_read_something_sensitive_cannot_send_anything_out_without_a_person(server: ModelServer, tmp_path: Path) -> None:
+    @tool(risk="read_only", trusted_output=True, sensitive=["output.iban"])
+    def account() -> dict[str, str]:
+        """The account."""
+        return {"iban": "XX 12"}
+
+    @tool(risk="external_communication", outbound=True, recovery="idempotent")
+    def send(text: str) -> str:
+        """Sends a text."""
+        CALLS.append(("send", text))
+        return "sent"
+
+    anything = Policy.model_validate({"rules": [{"verdict": "allow", "tools": ["*"]}]})
+    server.says(calls(("send", {"text": "hello"})), calls(("account", {})), calls(("send", {"text": "XX 12"})), finish("done"))
+    models = {"executor": {"model": chat_openai(server)}}
+    after = {"id": "after", "tool": "send", "args": {"text": {"$ref": "steps.work.output"}}}
+    with AgentGraph([account, send], models=models, policy=anything, store=tmp_path / "runs.db") as agent:
+        run = agent.run(plan=plan(work("account", "send"), after))
+        assert CALLS == [("send", "hello")]
+        assert "sensitive steps.work.2.output reaches agent work" in only(run).reason
+        run = agent.resume(run.id, Approve())
+        assert only(run).step_id == "after"
+        assert {source.label for source in only(run).sources} == {"untrusted", "sensitive"}, "what it gives may hold what it read"
+
+
+def test_a_standing_grant_does_not_answer_for_an_agent_that_has_read_a_mail(server: ModelServer, tmp_path: Path) -> None:
+    server.says(calls(("save", {"text": "a"})), calls(("read_mail", {})), calls(("save", {"text": "b"})), finish("done"))
+    with made(server, tmp_path, policy=Policy.default()) as agent:
+        agent.grant("save", when="true")
+        run = agent.run(plan=plan(work("read_mail", "save")))
+    assert CALLS == [("save", "a"), ("read_mail", 1)]
+    assert only(run).args == {"text": "b"}
+
+
 def test_what_an_agent_gives_is_untrusted(server: ModelServer, agent: AgentGraph) -> None:
     server.says(finish("hacked"))
     run = agent.run(plan=plan(work("rules"), {"id": "keep", "tool": "save", "args": {"text": {"$ref": "steps.work.output"}}}))
