@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -34,3 +35,9 @@ def test_an_unknown_run_is_an_error_in_words(example: Callable[[str], Any]) -> N
 
 def test_a_decision_without_a_run_is_refused(example: Callable[[str], Any]) -> None:
     assert "say of which run" in example("incident")("--approve", code=2)
+
+
+@pytest.mark.parametrize("page", sorted(Path(__file__).parent.rglob("README.md")), ids=lambda page: page.parent.name)
+def test_every_link_of_a_page_leads_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\((?!https?://|#)([^)#]+)", page.read_text(encoding="utf-8"))
+    assert [link for link in links if not (page.parent / link).exists()] == []
