@@ -90,7 +90,7 @@ def completion(
     return Response(json.dumps(body), content_type="application/json")
 
 
-def as_stream(whole: Response, *, pieces: int = 3) -> Response:
+def as_stream(whole: Response, *, pieces: int = 3, usage: bool = True) -> Response:
     """A completion as the server sends it to who asked for a stream: in pieces, the reason why it ended, what it used."""
     body = json.loads(whole.get_data())
     (choice,) = body["choices"]
@@ -109,7 +109,7 @@ def as_stream(whole: Response, *, pieces: int = 3) -> Response:
     chunks = [{**base, "choices": [{"index": 0, "delta": delta, "finish_reason": None}]} for delta in deltas]
     if choice["finish_reason"] is not None:
         chunks.append({**base, "choices": [{"index": 0, "delta": {}, "finish_reason": choice["finish_reason"]}]})
-    if "usage" in body:
+    if usage and "usage" in body:
         chunks.append({**base, "choices": [], "usage": body["usage"]})
     return events(*chunks)
 
@@ -155,7 +155,8 @@ class ModelServer:
             return failure(418)
         response = said if isinstance(said, Response) else said()
         streams = self.bodies[-1].get("stream") and response.status_code == 200 and response.mimetype == "application/json"
-        return as_stream(response) if streams else response
+        wanted = self.bodies[-1].get("stream_options") or {}
+        return as_stream(response, usage=bool(wanted.get("include_usage"))) if streams else response
 
     @property
     def left(self) -> int:

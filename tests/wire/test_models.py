@@ -106,10 +106,13 @@ def test_a_try_ends_at_the_role_s_timeout_and_is_repeated_as_often_as_it_says(se
     assert (used.requests, used.input_tokens, used.unpriced) == (1, 4, 1), "a server that kept silent may have read it"
 
 
-def test_a_model_object_takes_the_length_of_its_reply_from_the_role(server: ModelServer) -> None:
-    server.says("hi")
-    Clients(Models.of({"judge": {"model": chat_openai(server), "max_reply_tokens": 50}})).of("judge").text(HELLO)
-    assert server.bodies[0]["max_completion_tokens"] == 50
+def test_a_model_object_takes_the_length_of_its_reply_from_the_role(server: ModelServer, store_path: Path) -> None:
+    server.says("hi", "hi")
+    judge = Clients(Models.of({"judge": {"model": chat_openai(server), "max_reply_tokens": 50}})).of("judge")
+    judge.text(HELLO)
+    with metered(store_path) as meter:
+        judge.text(HELLO, Asking(meter=meter))
+    assert [body["max_completion_tokens"] for body in server.bodies] == [50, 50]
 
 
 def test_the_method_follows_what_the_model_supports_and_may_be_set(server: ModelServer) -> None:
