@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from agent_graph.execution.outcome import Outcome
-from agent_graph.execution.references import ReferenceError_, follow
+from agent_graph.execution.references import resolve_answer
 from agent_graph.execution.results import Results
 from agent_graph.identity import StepId, effect_key
-from agent_graph.plan import Plan, Reference, Step, is_reference
+from agent_graph.plan import Plan, Step
 from agent_graph.policy.nesting import parts_that_must_not_fail
 from agent_graph.policy.provenance import of_step
 from agent_graph.verdicts import Failure, Provenance
@@ -43,7 +43,7 @@ def conclude(pipeline: Pipeline, step: Step) -> Outcome:
         why = result.error.message if result is not None and result.error is not None else "no reason is recorded"
         failure = Failure(code="part_failed", message=f"step {failed!r} of its nested plan failed: {why}")
     else:
-        answer = _answer(step.args.get("answer"), results, run.plan.goal.params)
+        answer = resolve_answer(step.args.get("answer"), results.output, run.plan.goal.params)
     now = run.clock.now()
     started = [at.started for part in run.plan.steps if part.part_of == step.id and (at := results.result(part.id)) and at.started]
     label = of_step(step, None, run.plan.goal, results.label, pipeline.allowing.spec_of, primary=run.flow.fallback_of.get(step.id))
@@ -60,17 +60,3 @@ def conclude(pipeline: Pipeline, step: Step) -> Outcome:
     )
     key = effect_key(run.run_id, StepId(step.id), f"blueprint:{step.blueprint}", step.args)
     return Outcome(key=key, state="done" if judged.status == "succeeded" else "failed", result=judged)
-
-
-def _answer(value: Any, results: Results, params: dict[str, Any]) -> Any:
-    """As the answer of a run: what a skipped step would have given is null."""
-    if is_reference(value):
-        try:
-            return follow(Reference.parse(value["$ref"]), results.output, params)
-        except ReferenceError_:
-            return None
-    if isinstance(value, dict):
-        return {key: _answer(item, results, params) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_answer(item, results, params) for item in value]
-    return value

@@ -42,6 +42,20 @@ def follow(reference: Reference, output_of: Callable[[str], Any], params: Mappin
         raise ReferenceError_(f"{reference.text}: {error}") from None
 
 
+def resolve_answer(value: Any, output_of: Callable[[str], Any], params: Mapping[str, Any]) -> Any:
+    """As ``resolve``; what cannot be followed, as what a skipped step would have given, is null."""
+    if is_reference(value):
+        try:
+            return follow(Reference.parse(value["$ref"]), output_of, params)
+        except ReferenceError_:
+            return None
+    if isinstance(value, Mapping):
+        return {key: resolve_answer(item, output_of, params) for key, item in value.items()}
+    if isinstance(value, list):
+        return [resolve_answer(item, output_of, params) for item in value]
+    return value
+
+
 def resolve(value: Any, output_of: Callable[[str], Any], params: Mapping[str, Any]) -> Any:
     """The value with every reference in it replaced by what it points to."""
     if is_reference(value):

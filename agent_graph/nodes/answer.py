@@ -11,7 +11,7 @@ from agent_graph.errors import BudgetExceeded, ModelError, UsageError
 from agent_graph.events import Note
 from agent_graph.execution.normalise import keep
 from agent_graph.execution.outcome import words
-from agent_graph.execution.references import ReferenceError_, follow
+from agent_graph.execution.references import resolve_answer
 from agent_graph.nodes.visit import Visit
 from agent_graph.plan import Reference, is_reference
 from agent_graph.policy.template import TemplateWrong, parsed, steps_read
@@ -80,16 +80,7 @@ def planned(visit: Visit) -> Any:
 
 def resolved(visit: Visit, value: Any) -> Any:
     """The answer with its references followed; what a skipped step would have given is null."""
-    if is_reference(value):
-        try:
-            return follow(Reference.parse(value["$ref"]), visit.results.output, visit.plan.goal.params)
-        except ReferenceError_:
-            return None
-    if isinstance(value, dict):
-        return {key: resolved(visit, item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [resolved(visit, item) for item in value]
-    return value
+    return resolve_answer(value, visit.results.output, visit.plan.goal.params)
 
 
 def last_output(visit: Visit) -> Any:
