@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from agent_graph.execution.outcome import Outcome
 from agent_graph.execution.references import resolve_answer
@@ -60,3 +60,4 @@ def conclude(pipeline: Pipeline, step: Step) -> Outcome:
     )
     key = effect_key(run.run_id, StepId(step.id), f"blueprint:{step.blueprint}", step.args)
     return Outcome(key=key, state="done" if judged.status == "succeeded" else "failed", result=judged)
+

@@ -13,7 +13,6 @@ from agent_graph.execution.normalise import keep
 from agent_graph.execution.outcome import words
 from agent_graph.execution.references import resolve_answer
 from agent_graph.nodes.visit import Visit
-from agent_graph.plan import Reference, is_reference
 from agent_graph.policy.template import TemplateWrong, parsed, steps_read
 
 
