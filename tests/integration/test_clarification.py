@@ -210,14 +210,10 @@ def test_an_answer_is_recorded_with_who_gave_it(tmp_path: Path) -> None:
 
 
 def test_a_question_is_bound_to_what_it_showed(tmp_path: Path) -> None:
-    """The same words with another value to confirm are another question: a new version asks again."""
-    planner = ScriptedPlanner(
-        plan(ask({"value": 250}), Step(id="end", tool="keep", args={"value": ref("steps.q.output")}, approval="required")),
-        plan(Step(id="q", ask="Which one?", args={"value": 300})),
-    )
+    """The same words with another value to confirm are another question: what was said of the first is no answer to the second."""
+    planner = ScriptedPlanner(plan(ask({"value": 250})), plan(ask({"value": 300})))
     with AgentGraph(TOOLS, planner=planner, store=tmp_path / "runs.db") as graph:
-        run = graph.run("settle it")
-        run = graph.revise(run, goal="settle it anew")
+        run = graph.resume(graph.run("settle it"), Reject(reason="too little"))
         assert [(request.question, request.proposed) for request in run.requests] == [("Which one?", 300)]
 
 
@@ -297,14 +293,14 @@ def test_each_shape_in_which_a_ui_confirms_a_value_is_read(tmp_path: Path, reply
 
 
 def test_a_ui_is_told_what_was_wrong_and_shown_the_question_again(tmp_path: Path) -> None:
-    graph, run = asked(tmp_path, ask({"choices": ["approve", "wait"]}))
+    graph, run = asked(tmp_path, ask({"choices": ["reject", "wait"]}))
     with graph:
         config: Any = {"configurable": {"thread_id": run.thread_id}}
         graph.graph.invoke(Command(resume="perhaps"), config)
         (interrupt,) = graph.graph.get_state(config).interrupts
-        assert "choose one of: approve, wait" in interrupt.value["action_requests"][0]["description"]
-        graph.graph.invoke(Command(resume="approve"), config)  # a choice of that name, and no verdict
-        assert graph.get(run.id).results["q"].output == "approve"
+        assert "choose one of: reject, wait" in interrupt.value["action_requests"][0]["description"]
+        graph.graph.invoke(Command(resume="reject"), config)  # a choice of that name, and no verdict
+        assert graph.get(run.id).results["q"].output == "reject"
 
 
 def test_it_works_in_an_event_loop(tmp_path: Path) -> None:

@@ -177,9 +177,10 @@ def test_what_is_in_doubt_is_still_asked(world: World, tmp_path: Path) -> None:
     with agent(world, tmp_path, planner) as graph:
         run = graph.run("tell ann")
         run = graph.resume(run, Approve())
-        assert [request.kind for request in run.requests] == ["in_doubt"]
+        (before,) = run.requests
+        assert before.kind == "in_doubt"
         run = graph.revise(run, goal="look up bob")
-        assert [request.kind for request in run.requests] == ["in_doubt"]
+        assert [request.id for request in run.requests] == [before.id], "the very same, so that a late answer still finds it"
         run = graph.resume(run, Resolve(outcome="landed"))
         assert (run.status, world.sent, world.looked) == ("succeeded", [("ann", "hi")], ["bob"])
         assert run.results["tell"].status == "succeeded"
@@ -192,6 +193,16 @@ def test_a_yes_that_a_dead_process_had_recorded_does_not_run_the_old_plan(world:
         graph.store.approvals.decide(graph.store.runs.find(run.id), {run.requests[0].id: Approve()})
         run = graph.revise(run.id, goal="look up bob")
         assert (run.status, world.sent, world.looked) == ("succeeded", [], ["bob"])
+
+
+def test_what_somebody_has_said_of_an_effect_in_doubt_is_not_asked_again(world: World, tmp_path: Path) -> None:
+    world.lost = True
+    planner = ScriptedPlanner(plan(send("tell", "ann")), plan(look("other", "bob")))
+    with agent(world, tmp_path, planner) as graph:
+        run = graph.resume(graph.run("tell ann"), Approve())
+        graph.store.approvals.decide(graph.store.runs.find(run.id), {run.requests[0].id: Resolve(outcome="landed")})
+        run = graph.revise(run.id, goal="look up bob")
+        assert (run.status, world.sent, world.looked) == ("succeeded", [("ann", "hi")], ["bob"])
 
 
 def test_a_word_to_stop_is_not_overruled(world: World, tmp_path: Path) -> None:
