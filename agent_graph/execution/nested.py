@@ -60,4 +60,3 @@ def conclude(pipeline: Pipeline, step: Step) -> Outcome:
     )
     key = effect_key(run.run_id, StepId(step.id), f"blueprint:{step.blueprint}", step.args)
     return Outcome(key=key, state="done" if judged.status == "succeeded" else "failed", result=judged)
-
