@@ -12,6 +12,7 @@ from typing import Any
 
 from agent_graph.plan import Blueprint, Criterion, Goal, Judge, Param, Plan, Reference, Step, is_reference, references
 from agent_graph.policy.dataflow import expression_reads
+from agent_graph.policy.params import filled
 from agent_graph.policy.rewriting import CannotRewrite, Keys, as_expression, rewritten
 from agent_graph.policy.schemas import mismatches
 
@@ -170,23 +171,12 @@ def _wrong_value(name: str, param: Param, value: Any, goal: Goal) -> Iterator[st
         for reference in used:
             if declared and reference.param is not None and reference.param not in marked:
                 yield f"{name} is {label}, and params.{reference.param}, which it is given, is not marked so in the goal"
-    known = _with_params(value, goal)
+    known = filled(value, goal.params)
     if not references(known):
         try:
             yield from mismatches(param.json_schema(), known, at=name, most=1)
         except ValueError as error:
             yield f"{name} is declared wrongly: {str(error).splitlines()[0]}"
-
-
-def _with_params(value: Any, goal: Goal) -> Any:
-    if is_reference(value):
-        param = Reference.parse(value["$ref"]).param
-        return goal.params.get(param, value) if param is not None else value
-    if isinstance(value, dict):
-        return {key: _with_params(item, goal) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_with_params(item, goal) for item in value]
-    return value
 
 
 class _Laying:

@@ -12,15 +12,16 @@ def with_params(step: Step, params: Mapping[str, Any]) -> dict[str, Any]:
     """The step's arguments. A reference to a parameter that is not there stays."""
     if all(reference.param is None for _, reference in step.references):
         return step.args
-    return {name: _filled(value, params) for name, value in step.args.items()}
+    return {name: filled(value, params) for name, value in step.args.items()}
 
 
-def _filled(value: Any, params: Mapping[str, Any]) -> Any:
+def filled(value: Any, params: Mapping[str, Any]) -> Any:
+    """Any JSON value, as ``with_params``."""
     if is_reference(value):
         param = Reference.parse(value["$ref"]).param
         return params.get(param, value) if param is not None else value
     if isinstance(value, dict):
-        return {key: _filled(item, params) for key, item in value.items()}
+        return {key: filled(item, params) for key, item in value.items()}
     if isinstance(value, list):
-        return [_filled(item, params) for item in value]
+        return [filled(item, params) for item in value]
     return value
