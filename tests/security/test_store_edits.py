@@ -188,14 +188,21 @@ def test_an_effect_that_is_called_harmless(till: Till, store_path: Path, waiting
     [
         ("UPDATE plans SET lineage = NULL, report = NULL WHERE run_id = ?", None),
         ("UPDATE runs SET policy = 'allow_all (nobody is asked)' WHERE id = ?", None),
-        ("UPDATE runs SET goal = json_set(goal, '$.principal', 'root') WHERE id = ?", None),
     ],
-    ids=["where a step came from", "the name of the policy", "for whom the run acts"],
+    ids=["where a step came from", "the name of the policy"],
 )
 def test_what_else_is_on_record_of_the_run(till: Till, store_path: Path, waiting_to_pay: Run, sql: str, values: Any) -> None:
     edit(store_path, sql, waiting_to_pay.id)
     edit(store_path, "UPDATE approvals SET closed = 1 WHERE run_id = ?", waiting_to_pay.id)
     assert WHY in resumed(till, store_path, waiting_to_pay)
+
+
+def test_for_whom_the_run_acts(till: Till, store_path: Path, waiting_to_pay: Run) -> None:
+    """A plan that was made for another goal does not run: this agent has nobody who could make one for the goal as it stands."""
+    edit(store_path, "UPDATE runs SET goal = json_set(goal, '$.principal', 'root') WHERE id = ?", waiting_to_pay.id)
+    edit(store_path, "UPDATE approvals SET closed = 1 WHERE run_id = ?", waiting_to_pay.id)
+    assert "was revised after its plan was made" in resumed(till, store_path, waiting_to_pay)
+    assert till.paid == []
 
 
 def test_a_policy_that_was_written_into_the_store(till: Till, store_path: Path, waiting_to_pay: Run) -> None:

@@ -105,7 +105,7 @@ def test_what_is_no_configuration_is_refused(given: Any) -> None:
 
 
 def test_one_variable_gives_planner_executor_and_judge_their_model_and_no_summarizer() -> None:
-    found = Models.from_env({"AGENT_GRAPH_MODEL": "openai:gpt-5-mini", "HOME": "/root", "AGENT_GRAPH_KEY": "secret"})
+    found = Models.from_env({"AGENT_GRAPH_MODEL": "openai:gpt-5-mini", "HOME": "elsewhere", "AGENT_GRAPH_KEY": "secret"})
     assert {role: getattr(found, role).model for role in ("planner", "executor", "judge")} == dict.fromkeys(
         ("planner", "executor", "judge"), "openai:gpt-5-mini"
     )
