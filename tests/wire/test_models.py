@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
-from langchain_core.messages import AIMessage, HumanMessage
+from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage
+from langchain_core.outputs import ChatGenerationChunk
 from pytest_httpserver import HTTPServer
 from werkzeug import Response
 
@@ -457,6 +459,17 @@ def test_a_model_that_calls_no_tools_says_so_instead_of_answering_without(server
     asked = RoleClient(GenericFakeChatModel(messages=iter([AIMessage("hi")])), "executor")
     with pytest.raises(ModelError, match="model:GenericFakeChatModel calls no tools"):
         asked.turn(HELLO, [{"type": "function", "function": {"name": "find", "parameters": {}}}])
+
+
+def test_a_stream_that_is_lost_is_no_reply_of_a_model_that_never_says_why_it_ended() -> None:
+    class Lost(GenericFakeChatModel):
+        def _stream(self, *_: Any, **__: Any) -> Iterator[ChatGenerationChunk]:
+            yield ChatGenerationChunk(message=AIMessageChunk("half of "))
+            raise ConnectionError("the line went dead")
+
+    asked = RoleClient(Lost(messages=iter([])), "executor", max_asks=2)
+    with pytest.raises(ModelError, match=r"was asked 2 times .*broke off before its end \(ConnectionError\)"):
+        asked.text(HELLO, Asking(tell=lambda _: None))
 
 
 def test_whoever_is_told_may_end_it(server: ModelServer, store_path: Path) -> None:
