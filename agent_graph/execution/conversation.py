@@ -9,6 +9,7 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from agent_graph.errors import StoreUnreadable
 from agent_graph.execution.context import RunContext
 from agent_graph.identity import EffectKey, digest
 from agent_graph.plan import Step
@@ -83,7 +84,7 @@ class Conversation:
 
 
 def under_way(run: RunContext, step: Step) -> Conversation | int:
-    """The step's conversation that has not ended; or the number of the next one, when there is none."""
+    """The step's conversation that has not ended; or the number of the next one, when there is none. Raises StoreUnreadable."""
     from langchain_core.messages import messages_from_dict
 
     number = 0
@@ -93,10 +94,13 @@ def under_way(run: RunContext, step: Step) -> Conversation | int:
             if not entries:
                 return number
             opening, said = entries[0], entries[1:]
-            if opening["step"] == _same(step):
-                messages = messages_from_dict([entry["said"] for entry in said])
-                worked = float(said[-1]["worked"]) if said else 0.0
-                return Conversation(run=run, step=step, number=number, opening=opening, messages=messages, worked=worked)
+            try:
+                if opening["step"] == _same(step):
+                    messages = messages_from_dict([entry["said"] for entry in said])
+                    worked = float(said[-1]["worked"]) if said else 0.0
+                    return Conversation(run=run, step=step, number=number, opening=opening, messages=messages, worked=worked)
+            except (KeyError, TypeError, ValueError) as error:
+                raise StoreUnreadable.of_row("conversations", f"{run.run_id}/{step.id}", error) from error
         number += 1
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import sqlite3
 import threading
 import time
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ import yaml
 from werkzeug import Response
 
 from agent_graph import AgentGraph, Approve, Edit, Limits, NotDone, Plan, Policy, Reject, Respond, ToolContext, tool
-from agent_graph.errors import Interrupted, InvalidDecision
+from agent_graph.errors import Interrupted, InvalidDecision, StoreUnreadable
 from agent_graph.identity import RunId
 from agent_graph.ports import Question
 from agent_graph.state import Run
@@ -750,3 +751,15 @@ def test_the_plan_of_the_page_about_steps_can_run(tmp_path: Path, server: ModelS
     ]
     with AgentGraph(tools, models=models, store=tmp_path / "runs.db") as agent:
         agent.validate(Plan.model_validate(document))
+
+
+def test_a_damaged_conversation_is_refused_and_nothing_is_called(server: ModelServer, tmp_path: Path) -> None:
+    server.says(calls(("save", {"text": "a"})))
+    with made(server, tmp_path, policy=Policy.default()) as agent:
+        run = agent.run(plan=plan(work("save")))
+    with sqlite3.connect(tmp_path / "runs.db") as edited:
+        edited.execute("UPDATE conversations SET message = '{}' WHERE number = 1")
+    edited.close()
+    with again(server, tmp_path, policy=Policy.default()) as agent, pytest.raises(StoreUnreadable, match="conversations"):
+        agent.resume(run.id, Approve())
+    assert CALLS == []
