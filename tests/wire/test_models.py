@@ -464,7 +464,7 @@ def test_a_model_that_calls_no_tools_says_so_instead_of_answering_without(server
 def test_a_stream_that_is_lost_is_no_reply_of_a_model_that_never_says_why_it_ended() -> None:
     class Lost(GenericFakeChatModel):
         def _stream(self, *_: Any, **__: Any) -> Iterator[ChatGenerationChunk]:
-            yield ChatGenerationChunk(message=AIMessageChunk("half of "))
+            yield ChatGenerationChunk(message=AIMessageChunk(content="half of "))
             raise ConnectionError("the line went dead")
 
     asked = RoleClient(Lost(messages=iter([])), "executor", max_asks=2)
