@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from agent_graph.agent import AgentGraph
-    from agent_graph.errors import AgentGraphError, BudgetExceeded, InvalidPlan, NotAnApprover, NotDone, RunBusy, UsageError
-    from agent_graph.plan import Blueprint, Goal, Plan, Step
+    from agent_graph.errors import AgentGraphError, BudgetExceeded, InvalidPlan, ModelError, NotAnApprover, NotDone, RunBusy, UsageError
+    from agent_graph.models.roles import Models, RoleModel, Specialist
+    from agent_graph.plan import Blueprint, Goal, Judge, Plan, Step, StepBudget
     from agent_graph.policy.limits import Limits, Price, RoleLimits
     from agent_graph.policy.rules import ApproverRule, FlowRule, Match, OrderRule, Policy, Principal, Rule, Time
     from agent_graph.ports import Answer, GiveUp, Planner, PlanningContext, Question, ReplanningContext
+    from agent_graph.revision import Revision
     from agent_graph.state import Run
     from agent_graph.tools.mcp import MCPServers
     from agent_graph.tools.tool import Tool, ToolContext, tool
@@ -37,11 +39,22 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "agent_graph.agent": ("AgentGraph",),
-    "agent_graph.errors": ("AgentGraphError", "BudgetExceeded", "InvalidPlan", "NotAnApprover", "NotDone", "RunBusy", "UsageError"),
-    "agent_graph.plan": ("Blueprint", "Goal", "Plan", "Step"),
+    "agent_graph.errors": (
+        "AgentGraphError",
+        "BudgetExceeded",
+        "InvalidPlan",
+        "ModelError",
+        "NotAnApprover",
+        "NotDone",
+        "RunBusy",
+        "UsageError",
+    ),
+    "agent_graph.models.roles": ("Models", "RoleModel", "Specialist"),
+    "agent_graph.plan": ("Blueprint", "Goal", "Judge", "Plan", "Step", "StepBudget"),
     "agent_graph.policy.limits": ("Limits", "Price", "RoleLimits"),
     "agent_graph.policy.rules": ("ApproverRule", "FlowRule", "Match", "OrderRule", "Policy", "Principal", "Rule", "Time"),
     "agent_graph.ports": ("Answer", "GiveUp", "Planner", "PlanningContext", "Question", "ReplanningContext"),
+    "agent_graph.revision": ("Revision",),
     "agent_graph.state": ("Run",),
     "agent_graph.tools.mcp": ("MCPServers",),
     "agent_graph.tools.tool": ("Tool", "ToolContext", "tool"),
@@ -80,10 +93,13 @@ __all__ = [
     "Grant",
     "InvalidPlan",
     "Issue",
+    "Judge",
     "Landed",
     "Limits",
     "MCPServers",
     "Match",
+    "ModelError",
+    "Models",
     "NotAnApprover",
     "NotDone",
     "OrderRule",
@@ -99,12 +115,16 @@ __all__ = [
     "Request",
     "Resolve",
     "Respond",
+    "Revision",
     "RoleLimits",
+    "RoleModel",
     "Rule",
     "Run",
     "RunBusy",
     "Source",
+    "Specialist",
     "Step",
+    "StepBudget",
     "StepResult",
     "Time",
     "Tool",
