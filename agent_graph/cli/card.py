@@ -103,7 +103,7 @@ def _fact(name: str, value: str | None, bound: Bound, style: str = "") -> Iterat
 
 
 def _what(run: Run, request: Request, bound: Bound) -> Iterator[Line]:
-    step = run.plan.by_id.get(request.step_id or "") if run.plan is not None else None
+    step = run.plan.by_id.get(request.part_of or request.step_id or "") if run.plan is not None else None
     match request.kind:
         case "plan":
             yield from _fact("goal", run.goal.text, bound, "bold")

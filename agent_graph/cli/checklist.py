@@ -54,7 +54,7 @@ def rows(checklist: Checklist, style: Style) -> Iterator[Text]:
     """The steps in the plan's order; where some are left out, a line says how many and how they stand."""
     items = list(checklist.items.values())
     shown = window(items, style.most)
-    ids = min(max((columns(visible(item.id)) for item in shown), default=0), max(12, style.width // 3))
+    ids = min(max((columns(_shown(item)) for item in shown), default=0), max(12, style.width // 3))
     whats = min(max((columns(visible(item.what)) for item in shown), default=0), max(12, style.width // 4))
     chosen, hidden, cut = {item.id for item in shown}, list[Item](), False
     for item in items:
@@ -97,7 +97,7 @@ def _row(item: Item, style: Style, ids: int, whats: int) -> tuple[Text, bool]:
     """The row, and whether something of it was cut off."""
     glyph, plain, color = MARKS[item.standing]
     row = Text(f"  {glyph if style.unicode else plain} ", style=color, no_wrap=True, overflow="crop")
-    row.append(f"{_padded(item.id, ids)}  ", style="dim" if item.standing in ("waiting", "skipped") else "")
+    row.append(f"{_padded(_shown(item), ids)}  ", style="dim" if item.standing in ("waiting", "skipped") else "")
     row.append(f"{_padded(item.what, whats)}  ", style="dim")
     took = item.seconds
     if item.standing == "running" and style.now is not None and item.started is not None:
@@ -110,9 +110,14 @@ def _row(item: Item, style: Style, ids: int, whats: int) -> tuple[Text, bool]:
         said = f"{said}: {item.note}" if said else item.note
     why = told(said or item.description)
     row.append(clipped(why, room), style="dim" if not said else color)
-    cut = columns(why) > room or columns(visible(item.id)) > ids or columns(visible(item.what)) > whats
+    cut = columns(why) > room or columns(_shown(item)) > ids or columns(visible(item.what)) > whats
     row.truncate(style.width, overflow="ellipsis")
     return row, cut
+
+
+def _shown(item: Item) -> str:
+    """Its id; a call of an agent stands below its step."""
+    return f"{'  ' if item.part_of else ''}{visible(item.id)}"
 
 
 def _padded(text: str, width: int) -> str:

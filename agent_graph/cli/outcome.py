@@ -35,6 +35,12 @@ ADVICE: dict[Cause, str] = {
 }
 """By who or what is to blame: what to do now."""
 
+ADVICE_OF = {
+    "planner_failed": "look at what it says; for a model, at its address, key and settings (docs/models.md), and run it again",
+    "model_failed": "look at what it says: the model's address, key and settings (docs/models.md), or the step's task; then run it again",
+}
+"""By reason code, where that says more than the cause."""
+
 
 def report_outcome(out: Out, run: Run, store: str, *, cards: bool = True) -> int:
     """Say how the run stands after a command drove it; the exit code."""
@@ -80,7 +86,7 @@ def say_diagnosis(out: Out, run: Run, store: str) -> None:
     took = seconds(run.updated - run.created)
     out.say(f"{run.status}, {took} after its start: [{error.code}] {visible(error.message)}", STYLES[run.status])
     out.say(f"  cause: {error.cause}" + (f", at step {visible(error.step_id)}" if error.step_id else ""))
-    out.say(f"  what to do: {ADVICE[error.cause]}")
+    out.say(f"  what to do: {ADVICE_OF.get(error.code) or ADVICE[error.cause]}")
     out.say(f"  the whole story: {command('trace', run.id, store=store)}")
     say_open_effects(out, run)
     say_landed(out, run, store)

@@ -5,14 +5,13 @@ So it can quote a value as it stands, and say where it has it from; and code can
 
 from __future__ import annotations
 
-import functools
 import json
 import re
 from collections.abc import Iterator, Mapping
-from importlib import resources
 from typing import Any
 
 from agent_graph.execution.results import Results
+from agent_graph.models import wording
 from agent_graph.plan import Plan
 
 VERSION = "v1"
@@ -22,6 +21,8 @@ MAX_BYTES = 40_000
 """Of what a model is shown of one run."""
 MAX_STEP_BYTES = 12_000
 """Of that, what one of several steps gave."""
+
+filled = wording.Wording("agent_graph.execution", VERSION).filled
 
 INDENT = "\n    "
 
@@ -54,9 +55,8 @@ def cut(text: str, most: int) -> str:
 
 
 def delimited(of: str, text: str) -> str:
-    """As data. What is inside cannot close it: it holds no ``<``."""
-    inside = text.replace("<", "\\u003c")
-    return f'<data of="{of}">\n{inside}\n</data>'
+    """As data, on lines of its own."""
+    return wording.delimited(of, f"\n{text}\n")
 
 
 def is_in(quote: str, text: str) -> bool:
@@ -66,16 +66,6 @@ def is_in(quote: str, text: str) -> bool:
         return False
     before, after = (r"(?<!\w)" if words[0].isalnum() else ""), (r"(?!\w)" if words[-1].isalnum() else "")
     return re.search(before + re.escape(words) + after, " ".join(text.split())) is not None
-
-
-def filled(part: str, **values: str) -> str:
-    """A wording of ``prompts/`` with its placeholders filled in at once: a value that looks like a placeholder stays what it is."""
-    return re.sub(r"\{\{(\w+)\}\}", lambda found: values[found[1]], _wording(part))
-
-
-@functools.cache
-def _wording(part: str) -> str:
-    return (resources.files("agent_graph.execution") / "prompts" / f"{part}.{VERSION}.md").read_text(encoding="utf-8")
 
 
 def of_run(plan: Plan, results: Results, answer: Any = None) -> str:

@@ -60,7 +60,9 @@ def judge(client: RoleClient, case: Case, asking: Asking, now: float) -> Judgeme
 
     from agent_graph.models.client import Form
 
-    task = filled("judge_task", criterion=case.criterion, about=delimited("task", case.about), evidence=delimited("evidence", case.evidence))
+    task = filled(
+        "judge_task", criterion=case.criterion, about=delimited("task", case.about), evidence=delimited("evidence", case.evidence)
+    )
     schema = filled("judge") + (filled("judge_schema") if client.method == "plain" else "")
     said: Judgement = client.document(
         [SystemMessage(schema), HumanMessage(task)],

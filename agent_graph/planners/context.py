@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from agent_graph.models.wording import delimited
 from agent_graph.plan import Criterion, Judge, Plan
 from agent_graph.planners.measure import BYTES, Measure
 from agent_graph.planners.plan_schema import write_steps
 from agent_graph.planners.reply import write_references
-from agent_graph.planners.wording import as_json, data, listed, sections
+from agent_graph.planners.wording import as_json, listed, sections
 from agent_graph.ports import Attempt, PlanningContext, ReplanningContext
 from agent_graph.verdicts import CONDITION_FALSE, StepResult
 
@@ -59,7 +60,7 @@ def _revision(context: ReplanningContext, measure: Measure) -> str:
         approvals=listed(f"{step_id} {_one_line(standing)}" for step_id, standing in context.approvals.items()),
         frozen=", ".join(frozen),
         attempts=_attempts(context, measure),
-        reason=data("reason", measure.cut(context.reason, MAX_OUTPUT_BYTES)) if context.reason else "It is not said.",
+        reason=delimited("reason", measure.cut(context.reason, MAX_OUTPUT_BYTES)) if context.reason else "It is not said.",
         issues=_issues(context),
         left=str(context.replans_left),
     )
@@ -120,7 +121,7 @@ def _outputs(context: ReplanningContext, measure: Measure) -> dict[str, list[str
         if result.output is not None:
             output = measure.cut(as_json(result.output), min(MAX_OUTPUT_BYTES, left))
             left -= len(output.encode())
-            said = data(f"output of {result.step_id}", output) if left > 0 else "output left out, since there is too much of it"
+            said = delimited(f"output of {result.step_id}", output) if left > 0 else "output left out, since there is too much of it"
             shown[result.step_id].append(said)
     return shown
 
@@ -130,10 +131,10 @@ def _said(result: StepResult, measure: Measure) -> Iterator[str]:
     if result.landed and result.status != "succeeded":
         yield "its effect has happened all the same"
     if result.error is not None:
-        yield f"{result.error.code}: {data(f'error of {result.step_id}', measure.cut(result.error.message, MAX_OUTPUT_BYTES))}"
+        yield f"{result.error.code}: {delimited(f'error of {result.step_id}', measure.cut(result.error.message, MAX_OUTPUT_BYTES))}"
     unmet = [f"{each.criterion} ({each.why or f'saw {as_json(dict(each.values))}'})" for each in result.evidence if each.holds is not True]
     if unmet:
-        yield data(f"criteria of {result.step_id} that do not hold", measure.cut("; ".join(unmet), MAX_OUTPUT_BYTES))
+        yield delimited(f"criteria of {result.step_id} that do not hold", measure.cut("; ".join(unmet), MAX_OUTPUT_BYTES))
 
 
 def _attempts(context: ReplanningContext, measure: Measure) -> str:
@@ -150,9 +151,9 @@ def _attempts(context: ReplanningContext, measure: Measure) -> str:
 
 
 def _attempt(attempt: Attempt, measure: Measure) -> str:
-    parts = [f"- version {attempt.version}: {data('reason', measure.cut(attempt.reason, MAX_REASON_BYTES))}"]
+    parts = [f"- version {attempt.version}: {delimited('reason', measure.cut(attempt.reason, MAX_REASON_BYTES))}"]
     parts += [
-        f"{step_id} failed: {data(f'failure of {step_id}', measure.cut(said, MAX_REASON_BYTES))}"
+        f"{step_id} failed: {delimited(f'failure of {step_id}', measure.cut(said, MAX_REASON_BYTES))}"
         for step_id, said in attempt.failed.items()
     ]
     return "; ".join(parts)

@@ -48,6 +48,8 @@ class Item:
     """How long it took."""
     note: str = ""
     """Why it stands so, where that needs saying."""
+    part_of: str = ""
+    """The ``agent`` step that made this call; empty for a step of the plan."""
 
 
 @dataclass(slots=True)
@@ -65,8 +67,9 @@ class Checklist:
         made.version = run.plan.version
         made.items = {step.id: Item(id=step.id, what=step.tool or step.kind, description=step.description) for step in run.plan.steps}
         for step_id, result in run.results.items():
-            if step_id in made.items:
-                made._settle(made.items[step_id], result)
+            item = made.items.get(step_id) or made._call(step_id, result.provenance.source if result.provenance is not None else "")
+            if item is not None:
+                made._settle(item, result)
         for step_id in begun:
             if step_id in made.items and made.items[step_id].standing == "waiting":
                 made.items[step_id].standing = "running" if run.owner else "begun"
@@ -96,7 +99,7 @@ class Checklist:
         match event:
             case PlanMade():
                 self._plan(event)
-            case StepStarted() if event.step_id in self.items:
+            case StepStarted() if event.step_id in self.items or self._call(event.step_id, event.tool or "") is not None:
                 item = self.items[event.step_id]
                 item.standing, item.started, item.seconds, item.note = "running", event.at, None, ""
             case StepFinished() if event.step_id in self.items:
@@ -114,6 +117,18 @@ class Checklist:
             case _:
                 pass
 
+    def _call(self, call_id: str, tool: str) -> Item | None:
+        """A call that an ``agent`` step of the plan makes, in its place below the step: after the calls before it."""
+        step_id, _, number = call_id.rpartition(".")
+        if step_id not in self.items or not number.isdecimal():
+            return None
+        call = Item(id=call_id, what=tool, part_of=step_id)
+        ids = list(self.items)
+        at = 1 + max(ids.index(each.id) for each in self.items.values() if step_id in (each.id, each.part_of))
+        following = {each: self.items.pop(each) for each in ids[at:]}
+        self.items |= {call_id: call, **following}
+        return call
+
     def _plan(self, event: PlanMade) -> None:
         """A new version keeps what has ended well; what failed in the old one is open again."""
         again = ("failed", "blocked", "asks") if event.kind == "replanned" else ("failed", "blocked")
@@ -124,11 +139,13 @@ class Checklist:
             if known is None or (newer and known.standing in again):
                 known = Item(id=str(step["id"]), what=_what(step), description=str(step.get("description") or ""))
             items[known.id] = known
+            items |= {each.id: each for each in self.items.values() if each.part_of == known.id}
         self.items, self.version = items, event.version
 
     @property
     def counts(self) -> Counter[Standing]:
-        return Counter(item.standing for item in self.items.values())
+        """Of the plan's steps; what an agent calls is part of its step."""
+        return Counter(item.standing for item in self.items.values() if not item.part_of)
 
 
 def _what(step: Mapping[str, Any]) -> str:

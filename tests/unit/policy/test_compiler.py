@@ -187,7 +187,7 @@ CASES: dict[str, list[tuple[str, Plan, Rules | None, str | None, str]]] = {
         ("elsewhere", made(look("a", expected_output={"$ref": "https://example.org/s.json"})), None, "a", "outside of the schema"),
     ],
     "invalid_blueprint": [
-        ("not registered", made(Step(id="a", blueprint="inner")), None, "a", "there is no blueprint 'inner'"),
+        ("not registered", made({"id": "a", "blueprint": "inner"}), None, "a", "there is no blueprint 'inner'"),
         ("part of nothing", made(look("a", part_of="b")), None, "a", "part of 'b', which is no step with a blueprint"),
     ],
     "invalid_fallback": [

@@ -33,6 +33,30 @@ def standings(checklist: Checklist) -> dict[str, str]:
     return {item.id: item.standing for item in checklist.items.values()}
 
 
+def test_the_calls_of_an_agent_stand_below_its_step_and_are_not_counted() -> None:
+    checklist = made()
+    checklist.see(StepStarted(**ABOUT, step_id="a", plan_version=1))
+    for call in ("a.1", "a.2", "a.10"):
+        checklist.see(StepStarted(**ABOUT, step_id=call, plan_version=1, tool="read"))
+    checklist.see(StepFinished(**ABOUT, step_id="a.1", plan_version=1, status="succeeded"))
+    checklist.see(StepStarted(**ABOUT, step_id="nobody.1", plan_version=1, tool="read"))
+    assert [(item.id, item.what, item.standing) for item in checklist.items.values()] == [
+        ("a", "look", "running"),
+        ("a.1", "read", "succeeded"),
+        ("a.2", "read", "running"),
+        ("a.10", "read", "running"),
+        ("b", "send", "waiting"),
+    ]
+    assert dict(checklist.counts) == {"running": 1, "waiting": 1}
+
+
+def test_the_ledger_has_the_calls_of_an_agent_too() -> None:
+    results = {each: StepResult(step_id=each, status="succeeded", plan_version=2) for each in ("a", "a.1", "b")}
+    checklist = Checklist.of(run(results=results))
+    assert list(checklist.items) == ["a", "a.1", "b", "c"]
+    assert checklist.counts["succeeded"] == 2
+
+
 def test_a_step_runs_and_ends() -> None:
     checklist = made()
     checklist.see(StepStarted(**ABOUT, step_id="a", plan_version=1))
