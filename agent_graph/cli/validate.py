@@ -28,7 +28,7 @@ from agent_graph.cli.output import Out
 from agent_graph.cli.recipe import load_registry, recipe_here
 from agent_graph.cli.run import Wanted, rules_of, with_tools
 from agent_graph.errors import UsageError
-from agent_graph.execution.history import before_edit
+from agent_graph.execution.history import before_edit, replans_made
 from agent_graph.identity import RunId
 from agent_graph.plan import Blueprint, Plan
 from agent_graph.policy.compiler import Rules, SoFar, compile_plan
@@ -117,9 +117,8 @@ def as_next(plan: Plan, run: str, store: str, rules: Rules) -> Report:
             raise UsageError(f"run {run_id} has no plan yet that this one could revise")
         made = plan.model_copy(update={"goal": current.plan.goal, "version": current.plan.version + 1, "parent": current.plan.version})
         planner = opened.runs.get(run_id).planner
-        by_planner = sum(record.plan.created_by == planner for record in opened.runs.plans(run_id))
         so_far = before_edit(opened, run_id, current, made, rules, time.time())
-        return compile_plan(made, rules, run_id, replace(so_far, replans=max(0, by_planner - 1)))
+        return compile_plan(made, rules, run_id, replace(so_far, replans=replans_made(opened.runs.plans(run_id), planner)))
 
 
 def _only_open(issue: Issue, names: set[str]) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from agent_graph.errors import StoreUnreadable, UsageError
 from agent_graph.execution.budget import spent_so_far
@@ -37,6 +37,15 @@ def before_edit(store: Store, run_id: RunId, current: PlanRecord, made: Plan, ru
         spent=spent_so_far(store, run_id, rules.tools) if rules.limits.bounds_calls else Spent(),
         now=now,
     )
+
+
+def replans_made(records: Sequence[PlanRecord], planner: str) -> int:
+    """How many of a run's versions its planner has made after its first; one that it made because a person changed the goal is none of them."""
+    goals = {record.plan.version: record.plan.goal for record in records}
+    made = sum(
+        record.plan.created_by == planner and goals.get(record.plan.parent or 0, record.plan.goal) == record.plan.goal for record in records
+    )
+    return max(0, made - 1)
 
 
 def could_run(record: PlanRecord, ran: Collection[int]) -> bool:

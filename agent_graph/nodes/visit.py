@@ -24,7 +24,7 @@ from agent_graph.events import Event
 from agent_graph.execution.budget import Budget, spent_so_far
 from agent_graph.execution.context import RunContext
 from agent_graph.execution.failures import failed_calls
-from agent_graph.execution.history import could_run, in_force_before, lineage
+from agent_graph.execution.history import could_run, in_force_before, lineage, replans_made
 from agent_graph.execution.meter import Meter
 from agent_graph.execution.outcome import words
 from agent_graph.execution.part_budget import PartBudgets, part_budgets
@@ -272,14 +272,7 @@ class Visit:
         self.deps.store.runs.blame(self.lease, diagnose(code, words(message, self.deps.redaction), step_id))
 
     def replans_made(self) -> int:
-        """How many versions the planner has made after its first; one that it made because a person changed the goal is none of them."""
-        records = self.deps.store.runs.plans(self.run_id)
-        goals = {record.plan.version: record.plan.goal for record in records}
-        made = sum(
-            record.plan.created_by == self.planner.name and goals.get(record.plan.parent or 0, record.plan.goal) == record.plan.goal
-            for record in records
-        )
-        return max(0, made - 1)
+        return replans_made(self.deps.store.runs.plans(self.run_id), self.planner.name)
 
     def replans_left(self) -> int:
         """How many versions the planner may still make, whatever the reason."""
