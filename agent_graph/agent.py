@@ -91,6 +91,8 @@ class AgentGraph:
         registry = tools if isinstance(tools, ToolRegistry) else ToolRegistry(tools)
         self.tools = registry
         self.policy = policy if isinstance(policy, Policy) else Policy.load(policy) if policy is not None else Policy.default()
+        if not isinstance(limits, Limits | None):
+            raise UsageError(f"limits={limits!r} is not Limits(…): write limits=Limits(max_steps=3)")
         self.limits = limits or Limits()
         clients = Clients(Models.of(models) if models is not None else Models())
         self.planner = planner_with(planner, clients, mode, granularity)
@@ -603,6 +605,8 @@ def _scopes(given: Scopes | Mapping[str, Iterable[str]] | None) -> Scopes | None
 def _blueprints(given: Iterable[Blueprint | str | Path]) -> dict[str, Blueprint]:
     """By name. Raises UsageError for a name that two of them have, InvalidDocument for a file that is none."""
     found: dict[str, Blueprint] = {}
+    if isinstance(given, str | Path | Blueprint) or not isinstance(given, Iterable):
+        raise UsageError(f"blueprints={given!r} is no list: write blueprints=[…], with blueprints or paths of them")
     for each in given:
         blueprint = each if isinstance(each, Blueprint) else BlueprintPlanner(each).blueprint
         if blueprint.name in found and found[blueprint.name] != blueprint:

@@ -139,6 +139,8 @@ class Goal(Model):
 
     @model_validator(mode="after")
     def _can_be_stored(self) -> Goal:
+        if not self.text.strip():
+            raise ValueError("the goal says nothing")
         check_writable([self.text, self.params, self.constraints, self.principal])
         return self
 

@@ -247,10 +247,16 @@ def agent_again(recipe: Recipe, run: Run, record: RunRecord, store: SqliteStore)
     return agent_of(recipe, registry, planner_of(recipe, run, record), store)
 
 
+FIXED = ("plan", "blueprint:")
+"""How the names of planners begin whose plan is fixed."""
+
+
 def planner_of(recipe: Recipe, run: Run, record: RunRecord) -> Planner | Plan | str | None:
     """Who plans, where there is still something to plan: a blueprint's plan is on record, and fixed; a model may make another."""
     if recipe.planner is not None and (names_model(recipe.planner) or recipe.planner == CHAIN):
         return recipe.planner
+    if run.plan is not None and recipe.planner is None and record.planner.startswith(FIXED):
+        return run.plan  # whatever models this process knows
     if recipe.planner is None and recipe.plan is None and (load_models(recipe).planner is not None or recipe.mode is not None):
         return None  # as ``models`` and ``mode`` say
     if run.plan is not None:

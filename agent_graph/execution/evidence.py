@@ -54,6 +54,15 @@ def cut(text: str, most: int) -> str:
     return text if len(raw) <= most else f"{raw[: max(0, most)].decode(errors='ignore')}\n… (cut here; {len(raw)} bytes in all)"
 
 
+def ends(text: str, most: int) -> str:
+    """The beginning and the end of what is too much, and how much is between them."""
+    raw = text.encode()
+    if len(raw) <= most:
+        return text
+    head, tail = raw[: most * 3 // 4].decode(errors="ignore"), raw[-(most // 4) :].decode(errors="ignore")
+    return f"{head}\n… ({len(raw) - most:,} of {len(raw):,} bytes are left out here) …\n{tail}"
+
+
 def delimited(of: str, text: str) -> str:
     """As data, on lines of its own."""
     return wording.delimited(of, f"\n{text}\n")

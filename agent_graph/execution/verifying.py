@@ -14,7 +14,7 @@ from agent_graph.events import Note
 from agent_graph.execution.asking import put
 from agent_graph.execution.context import RunContext
 from agent_graph.execution.criteria import unmet
-from agent_graph.execution.evidence import cut, shown
+from agent_graph.execution.evidence import ends, shown
 from agent_graph.execution.judge import Case, judge
 from agent_graph.execution.outcome import Outcome, Waits, words
 from agent_graph.execution.thinking import think
@@ -115,7 +115,7 @@ class Verifying:
             step_id=case.step_id,
             question=f"Does this hold of what {f'step {case.step_id}' if case.step_id else 'the run'} gave? {case.criterion}",
             criterion=case.criterion,
-            args={"evidence": cut(case.evidence, MAX_SHOWN)},
+            args={"evidence": ends(case.evidence, MAX_SHOWN)},
             sources=sources,
         )
 

@@ -84,7 +84,9 @@ class RoleModel(Model):
     @field_validator("fallback", mode="before")
     @classmethod
     def _fallback_too(cls, fallback: Any) -> Any:
-        return RoleModel.model_validate(fallback) if isinstance(fallback, Mapping) else fallback
+        if isinstance(fallback, Mapping):
+            return RoleModel.model_validate(fallback)
+        return fallback if fallback is None or isinstance(fallback, RoleModel) else cls._says_which(fallback)
 
     @model_validator(mode="after")
     def _an_object_has_its_own(self) -> Self:

@@ -9,8 +9,9 @@ from agent_graph.execution.asking import put
 from agent_graph.execution.criteria import check, checked, unmet
 from agent_graph.execution.evidence import of_run
 from agent_graph.execution.judge import Case
+from agent_graph.execution.normalise import keep
+from agent_graph.execution.references import resolve_answer
 from agent_graph.execution.verifying import Verifying, filled_in
-from agent_graph.nodes.answer import planned
 from agent_graph.nodes.visit import Visit
 from agent_graph.plan import Criterion, Judge
 from agent_graph.policy.expressions import ExpressionError, steps_read
@@ -85,8 +86,19 @@ def judging(visit: Visit) -> Verifying:
     return Verifying(visit.context(), lambda ask: visit.think(ask, "the judge"))
 
 
+def answer_to_show(visit: Visit) -> Any:
+    """The plan's answer, without secrets and without the parameters that are not for everybody."""
+    goal = visit.plan.goal
+    params = {name: NOT_SHOWN if name in goal.sensitive else value for name, value in goal.params.items()}
+    answer = resolve_answer(visit.plan.answer, visit.results.output, params)
+    return keep(answer, visit.deps.rules.limits.max_output_bytes, visit.deps.redaction).value
+
+
+NOT_SHOWN = "(not shown: sensitive)"
+
+
 def goal_cases(visit: Visit, every: tuple[Criterion, ...]) -> list[Case]:
     """The evidence of all is the same: what the steps gave, and what the run is about to answer."""
-    shown = of_run(visit.plan, visit.results, planned(visit) if visit.plan.answer is not None else None)
+    shown = of_run(visit.plan, visit.results, answer_to_show(visit) if visit.plan.answer is not None else None)
     about = f"What a whole run gave: its steps, and what it is about to answer\nIts goal: {visit.plan.goal.text}"
     return [Case(criterion=each.judge, about=about, evidence=shown) for each in every if isinstance(each, Judge)]

@@ -47,6 +47,8 @@ def choose(goal: Goal, tools: Mapping[str, ToolSpec], *, executor: bool, reviewe
         if _open_ended(goal) and any(is_grave(spec) for spec in changing):
             return Choice("iterative", f"{named}, and what is to be done hangs on what is found")
         return Choice("single_shot", named)
+    if any(spec.changes for spec in tools.values()) and not _LOOK_UP.search(goal.text):
+        return Choice("single_shot", "it does not read like a question, and some of the tools change something")
     words = len(goal.text.split())
     if words > MAX_INLINE_WORDS or goal.constraints:
         return Choice("single_shot", f"it only reads, but has {'constraints' if goal.constraints else f'{words} words'}")
@@ -84,6 +86,11 @@ def system_of(spec: ToolSpec) -> str:
 
 _SEQUENCE = re.compile(
     r"\b(?:then|afterwards|after that|finally|once (?:that|this|it)|step by step)\b|(?m:^\s*(?:\d+[.)]|[-*])\s)", re.IGNORECASE
+)
+_LOOK_UP = re.compile(
+    r"\?|^\s*(?:please\s+)?(?:what|which|how|when|where|who|whose|why|is|are|was|were|do|does|did|has|have|show|list|find|look|read|search|count|"
+    r"compare|summari[sz]e|explain|describe|check|tell me)\b",
+    re.IGNORECASE,
 )
 _UNSURE = re.compile(
     r"\b(?:if|unless|until|whether|depending|investigate|diagnose|debug|find out|figure out|why|troubleshoot|work out)\b", re.IGNORECASE

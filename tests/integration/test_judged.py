@@ -314,3 +314,21 @@ def test_a_new_version_without_the_step_has_no_use_for_the_answer(store_path: Pa
     with agent:
         assert (run.status, run.requests) == ("succeeded", ())
     assert SENT.count("dear Ann") == 1
+
+
+def test_a_person_sees_the_end_of_what_is_too_long_to_be_shown(store_path: Path) -> None:
+    with agent_of(store_path) as agent:
+        step = Step(id="mail", tool="look", args={"text": "good words " * 2000 + "BAD ENDING"}, success_criteria=(KIND,))
+        shown = str(paused(agent.run(plan=plan(step))).requests[0].args)
+    assert "good words" in shown
+    assert "BAD ENDING" in shown
+    assert "bytes are left out here" in shown
+
+
+def test_what_is_not_for_everybody_is_not_shown_with_the_goals_criteria(store_path: Path) -> None:
+    goal = Goal(text="be kind", params={"token": "hush-hush-12345"}, sensitive=("token",), success_criteria=(KIND,))
+    with agent_of(store_path) as agent:
+        answer = {"token": {"$ref": "params.token"}, "text": {"$ref": "steps.look.output.text"}}
+        run = paused(agent.run(plan=plan(Step(id="look", tool="look"), goal=goal, answer=answer)))
+    assert "hello" in str(run.requests[0].args)
+    assert "hush-hush" not in str(run.requests[0].args)

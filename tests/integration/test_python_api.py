@@ -395,3 +395,18 @@ def test_a_plan_that_its_caller_changes_at_a_gate_runs_as_it_was_recorded(store_
         plan.steps[1].args["who"] = "bob"
         assert agent.resume(paused, Approve()).status == "succeeded"
     assert paid == ["ann"]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [({"limits": {"max_steps": 3}}, "limits="), ({"blueprints": "plan.yaml"}, "blueprints="), ({"blueprints": 5}, "blueprints=")],
+    ids=["limits as a mapping", "one path for blueprints", "a number"],
+)
+def test_parts_of_another_type_are_refused_at_once(store_path: Path, given: dict[str, Any], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        AgentGraph(store=store_path, **given)
+
+
+def test_a_goal_of_blanks_is_no_goal(store_path: Path) -> None:
+    with AgentGraph(store=store_path) as agent, pytest.raises(UsageError, match="the goal says nothing"):
+        agent.run("   ", plan=None)

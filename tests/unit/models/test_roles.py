@@ -234,3 +234,9 @@ def test_models_that_plans_name_are_not_kept_without_end(monkeypatch: pytest.Mon
         clients.of_step(Step(id="a", model="x", use_model=f"openai:m{number}"))
     assert len(clients._made) == MOST_BY_STEP + 1
     assert clients.of("executor") is own
+
+
+@pytest.mark.parametrize("fallback", [5, "", ["a"], True])
+def test_a_fallback_that_is_no_model_is_said_so(fallback: Any) -> None:
+    with pytest.raises(InvalidDocument, match="model"):
+        Models.of({"planner": {"model": "openai:gpt-5", "fallback": fallback}})
