@@ -136,4 +136,4 @@ def test_a_plan_that_is_fixed_stays_so_whatever_models_this_process_knows(tmp_pa
     with SqliteStore(tmp_path / "runs.db") as store:
         with AgentGraph(store=store) as agent:
             run = agent.run(plan=Plan(goal="ask", steps=(Step(id="a", ask="well?"),)))
-        assert planner_of(Recipe(), run, store.runs.get(run.id)) == run.plan
+        assert planner_of(recipe(), run, store.runs.get(run.id)) == run.plan
