@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from agent_graph import AgentGraph
-from agent_graph.checkpoints.store import SqliteStore
 from agent_graph.cli.recipe import Recipe, load_blueprints, load_models, recipe_here
 from agent_graph.cli.resume import planner_of, remembered
 from agent_graph.cli.run import read_wanted, rules_of, thinks
 from agent_graph.errors import InvalidDocument, UsageError
+from agent_graph.identity import RunId
 from agent_graph.plan import Goal, Plan, Step
 from agent_graph.records import RunRecord
 from agent_graph.tools.registry import ToolRegistry
@@ -133,7 +133,6 @@ def test_what_is_given_at_a_resume_takes_the_place_of_what_is_kept() -> None:
 def test_a_plan_that_is_fixed_stays_so_whatever_models_this_process_knows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else a no at its gate would have a model plan something that nobody asked for."""
     monkeypatch.setenv("AGENT_GRAPH_MODEL", "openai:gpt-4.1")
-    with SqliteStore(tmp_path / "runs.db") as store:
-        with AgentGraph(store=store) as agent:
-            run = agent.run(plan=Plan(goal="ask", steps=(Step(id="a", ask="well?"),)))
-        assert planner_of(recipe(), run, store.runs.get(run.id)) == run.plan
+    with AgentGraph(store=tmp_path / "runs.db") as agent:
+        run = agent.run(plan=Plan(goal="ask", steps=(Step(id="a", ask="well?"),)))
+        assert planner_of(recipe(), run, agent.store.runs.get(RunId(run.id))) == run.plan
