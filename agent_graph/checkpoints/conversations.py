@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Sequence
 from typing import Any
 
 from agent_graph.checkpoints.database import Database, reads_row
@@ -16,15 +17,15 @@ class Conversations:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def add(self, lease: Lease, key: str, number: int, message: dict[str, Any]) -> None:
-        """Put a message on record, counted from 0. One that is there already stays as it is. Raises LeaseLost."""
-        text = json.dumps(message, ensure_ascii=False)
+    def add(self, lease: Lease, key: str, number: int, messages: Sequence[dict[str, Any]]) -> None:
+        """Put messages on record, all of them or none. ``number``: of the first, counted from 0. One that is there already stays as it is.
+        Raises LeaseLost."""
+        rows = [(lease.run_id, key, at, json.dumps(message, ensure_ascii=False)) for at, message in enumerate(messages, number)]
 
         def work(connection: sqlite3.Connection) -> None:
             check_fence(connection, lease)
-            connection.execute(
-                "INSERT INTO conversations (run_id, key, number, message) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
-                (lease.run_id, key, number, text),
+            connection.executemany(
+                "INSERT INTO conversations (run_id, key, number, message) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING", rows
             )
 
         self._database.write(work)

@@ -72,14 +72,12 @@ class Conversation:
         return self.messages[-1] if self.messages else None
 
     def add(self, *messages: BaseMessage, worked: float) -> None:
-        """Put on disk what was said. ``worked``: seconds in all."""
+        """Put on disk what was said, all of it or nothing: the answers to one reply belong together. ``worked``: seconds in all."""
         from langchain_core.messages import message_to_dict
 
-        for message in messages:
-            number = len(self.messages) + 1
-            written = plain({"said": message_to_dict(message), "worked": round(worked, 3)})
-            self.run.store.conversations.add(self.run.lease, self.key, number, written)
-            self.messages.append(message)
+        written = [plain({"said": message_to_dict(message), "worked": round(worked, 3)}) for message in messages]
+        self.run.store.conversations.add(self.run.lease, self.key, len(self.messages) + 1, written)
+        self.messages += messages
         self.worked = worked
 
 
@@ -96,7 +94,7 @@ def under_way(run: RunContext, step: Step) -> Conversation | int:
             opening, said = entries[0], entries[1:]
             try:
                 if opening["step"] == _same(step):
-                    messages = messages_from_dict([entry["said"] for entry in said])
+                    messages = _answered(messages_from_dict([entry["said"] for entry in said]))
                     worked = float(said[-1]["worked"]) if said else 0.0
                     return Conversation(run=run, step=step, number=number, opening=opening, messages=messages, worked=worked)
             except (KeyError, TypeError, ValueError) as error:
@@ -108,8 +106,23 @@ def begin(run: RunContext, step: Step, number: int, **opening: Any) -> Conversat
     """``opening``: what was told, and what had been read."""
     first = 1 + max((int(call_id.rpartition(".")[2]) for call_id in run.results.calls_of(step.id)), default=0)
     whole = plain({"step": _same(step), "version": run.plan.version, "first": first, **opening})
-    run.store.conversations.add(run.lease, _key(run, step, number), 0, whole)
+    run.store.conversations.add(run.lease, _key(run, step, number), 0, [whole])
     return Conversation(run=run, step=step, number=number, opening=whole)
+
+
+def _answered(messages: list[BaseMessage]) -> list[BaseMessage]:
+    """Without the answers to the last reply, unless each of its calls has one: no model can be asked in between. They are given anew, which
+    calls nothing that has ended."""
+    from langchain_core.messages import AIMessage, ToolMessage
+
+    at = max((at for at, message in enumerate(messages) if isinstance(message, AIMessage)), default=None)
+    if at is None:
+        return messages
+    reply = messages[at]
+    assert isinstance(reply, AIMessage)  # noqa: S101  # it was looked for
+    answered = {message.tool_call_id for message in messages[at + 1 :] if isinstance(message, ToolMessage)}
+    every = {call["id"] for call in (*reply.tool_calls, *reply.invalid_tool_calls)}
+    return messages if every <= answered else messages[: at + 1]
 
 
 def _same(step: Step) -> str:

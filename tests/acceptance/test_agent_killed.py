@@ -58,7 +58,7 @@ def around(owner, name, what):
         return made
     setattr(owner, name, around_it)
 
-around(Conversations, "add", lambda lease, key, number, message: f"message {number}")
+around(Conversations, "add", lambda lease, key, number, messages: f"message {number}")
 around(Ledger, "begin", lambda lease, intent, approval: f"intent {intent.step_id}")
 around(Ledger, "finish", lambda lease, key, state, result, **more: f"outcome {result.step_id}")
 

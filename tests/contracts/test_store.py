@@ -1001,6 +1001,17 @@ def test_what_is_queued_shares_the_commit_of_the_next_write(store: Store, lease:
     assert store.ledger.result(intent("bob").key) is not None
 
 
+def test_messages_of_a_conversation_are_put_on_record_all_of_them_or_none(store: Store, lease: Lease) -> None:
+    with pytest.raises(TypeError):
+        store.conversations.add(lease, "k", 0, [{"said": "a"}, {"said": object()}])
+    assert store.conversations.of(RUN, "k") == []
+    store.conversations.add(lease, "k", 0, [{"said": "a"}, {"said": "b"}])
+    store.conversations.add(lease, "k", 1, [{"said": "other"}, {"said": "c"}])
+    assert [each["said"] for each in store.conversations.of(RUN, "k")] == ["a", "b", "c"], "what is there stays"
+    with pytest.raises(LeaseLost):
+        store.conversations.add(replace(lease, fence=Fence(lease.fence - 1)), "k", 3, [{"said": "late"}])
+
+
 def test_what_a_store_holds_is_there_when_it_is_opened_again(store_path: Path) -> None:
     with SqliteStore(store_path) as first:
         first.runs.create(RUN, Goal(text="tell them"), thread_id="t")
