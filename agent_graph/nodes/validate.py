@@ -9,14 +9,15 @@ from agent_graph.nodes.messages import request_message
 from agent_graph.nodes.plan import waits_for_answer
 from agent_graph.nodes.remarks import with_remarks
 from agent_graph.nodes.visit import Visit
-from agent_graph.plan import Plan
+from agent_graph.plan import Plan, Step
 from agent_graph.policy.compiler import compile_plan
+from agent_graph.policy.params import with_params
 from agent_graph.policy.standing import standing_yes
 from agent_graph.records import PlanRecord
 from agent_graph.revision import compare
 from agent_graph.state import State, Update
 from agent_graph.trace.diagnosis import CAUSES
-from agent_graph.verdicts import Call, Report, Request
+from agent_graph.verdicts import Approve, Call, Edit, Report, Request
 
 
 def validate(state: State, visit: Visit) -> Update:
@@ -105,9 +106,36 @@ def gate_wanted(visit: Visit, report: Report) -> bool:
         return False
     if visit.deps.rules.policy.review_plans or uncovered(visit, report):
         return True
-    before = None if plan.parent is None else store.runs.plan(visit.run_id, plan.parent)
-    known = before.plan.by_id if before is not None else {}
-    return any(step.approval == "required" and known.get(step.id) != step for step in plan.steps)
+    asked, frozen = {call.step_id for call in report.calls}, visit.frozen()  # each of these calls has a yes of its own
+    required = [step for step in plan.steps if step.approval == "required" and step.id not in frozen and step.id not in asked]
+    return bool(required) and not agreed_before(visit, required)
+
+
+def agreed_before(visit: Visit, steps: list[Step]) -> bool:
+    """Whether a person said yes to a version before this one in which each of the steps was to do the very same.
+
+    What nobody has decided is no yes, and of those who decided about a step, the last one counts.
+    """
+    store, plan, left = visit.deps.store, visit.plan, list(steps)
+    parent = plan.parent
+    while left and parent is not None:
+        record = store.runs.plan(visit.run_id, parent)
+        if record is None:
+            return False
+        earlier, parent = record.plan, record.plan.parent
+        decided = store.approvals.decision(visit.run_id, plan_digest(visit.run_id, earlier), "plan")
+        if decided is None:
+            continue
+        same = [step for step in left if earlier.by_id.get(step.id) == step and does_the_same(step, earlier, plan)]
+        if same and not isinstance(decided.decision, Approve | Edit):
+            return False
+        left = [step for step in left if step not in same]
+    return not left
+
+
+def does_the_same(step: Step, before: Plan, after: Plan) -> bool:
+    """Whether the parameters of the two goals, which a person may have revised, leave the step with the same arguments."""
+    return with_params(step, before.goal.params) == with_params(step, after.goal.params)
 
 
 def uncovered(visit: Visit, report: Report) -> tuple[Call, ...]:
