@@ -18,6 +18,7 @@ from agent_graph.nodes.reflection import approvals, attempts, why
 from agent_graph.nodes.versions import keep, replaced
 from agent_graph.nodes.visit import Visit
 from agent_graph.plan import Plan
+from agent_graph.policy.nesting import lay_out
 from agent_graph.ports import Answer, GiveUp, Question, ReplanningContext
 from agent_graph.state import State, Update
 from agent_graph.verdicts import Source
@@ -51,6 +52,7 @@ def extend(visit: Visit) -> Update:
         came = ask(visit, lambda said=said: context(visit, said, visit.replans_left(), extending=True))  # type: ignore[misc]
         if not isinstance(came, Plan):
             return take(visit, came, read, visit.planner.name)
+        came = lay_out(came.model_copy(update={"goal": visit.record.goal}), visit.deps.blueprints)  # as the plan that it goes on from is
         problem = no_progress(visit.plan, came)
         if not problem:
             break

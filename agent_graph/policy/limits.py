@@ -64,7 +64,7 @@ class Limits(Model):
     prices: dict[str, Price] = {}
     """By model, named as its role is (``openai:gpt-5-mini``), or ``model:NAME`` of an object; patterns with ``*`` are read. For others, what
     providers publish, in US dollars, when the extra ``prices`` is installed."""
-    mode_steps: dict[Mode, int] = {"inline": 3}
+    mode_steps: dict[Mode, int] = {"inline": 3, "iterative": 100}
     """Steps that a plan of a mode may have, where that is fewer than ``max_steps``."""
     mode_replans: dict[Mode, int] = {"inline": 0}
     """Replans of a plan of a mode, where that is fewer than ``max_replans``."""

@@ -292,3 +292,24 @@ def test_a_nested_plan_that_is_proposed_by_a_planner_and_cannot_be_laid_out_is_r
         asked = planner.contexts[1]
         assert isinstance(asked, ReplanningContext)
         assert [issue.code for issue in asked.issues] == ["invalid_blueprint"]
+
+
+def test_a_nested_plan_that_is_said_again_is_nothing_new_where_the_plan_goes_on(tmp_path: Path) -> None:
+    inner = blueprint(
+        Step(id="look", tool="look", args={"name": {"$ref": "params.name"}}), params={"name": Param()}, answer={"$ref": "steps.look.output"}
+    )
+    nested = Step(id="a", blueprint="inner", args={"name": "ann"})
+    script = plan(nested, mode="iterative", open=True), plan(nested, mode="iterative", answer={"$ref": "steps.a.output.size"})
+    planner = ScriptedPlanner(*script)
+    with agent(tmp_path, inner, planner=planner) as graph:
+        run = graph.run("try")
+        assert (run.status, run.answer, CALLS) == ("succeeded", 3, [("look", "ann")])
+        assert len(planner.contexts) == 2  # and was not sent back
+
+
+def test_a_nested_plan_that_is_said_again_and_again_is_stuck(tmp_path: Path) -> None:
+    inner = blueprint(Step(id="look", tool="look", args={"name": {"$ref": "params.name"}}), params={"name": Param()})
+    nested = Step(id="a", blueprint="inner", args={"name": "ann"})
+    with agent(tmp_path, inner, planner=ScriptedPlanner(*[plan(nested, mode="iterative", open=True)] * 4)) as graph:
+        run = graph.run("try")
+        assert (run.status, run.error and run.error.code) == ("failed", "stuck")

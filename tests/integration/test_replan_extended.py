@@ -95,6 +95,12 @@ def test_the_steps_that_a_plan_may_have_bound_it(store_path: Path) -> None:
     assert "no further step is allowed" in last.reason
 
 
+def test_an_open_plan_ends_long_before_the_steps_of_any_plan(store_path: Path) -> None:
+    it = Setting(store_path, steps(*[look(f"s{n}") for n in range(100)]), steps(look("more")))
+    done = it.run()
+    assert (done.status, done.error and done.error.code, len(it.calls)) == ("failed", "budget_exceeded", 100)
+
+
 def test_a_full_plan_may_still_be_closed_with_an_answer(store_path: Path) -> None:
     it = Setting(store_path, steps(look("a")), Plan(goal="try", answer="done"), limits=Limits(max_steps=1))
     assert it.run().answer == "done"
