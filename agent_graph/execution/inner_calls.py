@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from agent_graph.execution.conversation import Conversation
 from agent_graph.execution.inner_asking import ASK_PERSON, ask_person
 from agent_graph.execution.inner_ends import Bound, Overspent, Stopped
+from agent_graph.execution.inner_made import calls_made, tools_called
 from agent_graph.execution.inner_reading import MADE_BEFORE, InnerAllowing, Reading
 from agent_graph.execution.inner_telling import told, told_again
 from agent_graph.execution.outcome import Later, Outcome, Waits
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from agent_graph.execution.step import Pipeline
 
 FINISH = "finish"
+
+MOST_CALLS = 64
+"""Of one reply; what is beyond is not made. Its model may ask again, as often as it has turns."""
 
 SLOT_POLL = 0.02
 """Seconds between two looks whether the call's tool has a free place."""
@@ -50,17 +54,18 @@ class InnerCalls:
         self.tools = tools_of(step, run.rules.models)
         self._lineage = dict(run.lineage)
         self._needs = dict(run.flow.every_need)
+        self.results = run.results
         self.run = replace(run, lineage=self._lineage, flow=replace(run.flow, every_need=self._needs))
         allowing = InnerAllowing(self.run)
         self._called = allowing.called = self._tools_called()
         self.reading = Reading(run, conversation, self._called)
         self.pipeline = pipeline(self.run, allowing)
-        self.results = run.results
         self._made, self._refused = self._landed(), self._rejected()
 
     def _tools_called(self) -> dict[str, str]:
-        """By id, the tool of each call so far."""
-        found, number = {}, self.conversation.first
+        """By id, the tool of each call so far: those of earlier conversations, and those that this one wants."""
+        found = tools_called(self.run.store.ledger, self.results, self.step.id)
+        number = self.conversation.first
         for message in self.conversation.turns:
             for call in message.tool_calls:
                 found[f"{self.step.id}.{number}"] = call["name"]
@@ -85,12 +90,7 @@ class InnerCalls:
     @property
     def made(self) -> list[tuple[str, str, bool]]:
         """Id, tool and whether it succeeded, of each call that was made or answered."""
-        standings = ((call_id, self.results.standing(call_id)) for call_id in self.results.calls_of(self.step.id))
-        return [
-            (call_id, self._called.get(call_id, ""), at.status == "succeeded")
-            for call_id, at in standings
-            if at is not None and at.state != "skipped"
-        ]
+        return calls_made(self.results, self.step.id, self._called)
 
     @property
     def following(self) -> int:
@@ -101,11 +101,10 @@ class InnerCalls:
 
     def answers(self, message: Any) -> list[tuple[str, str]]:
         """For each call of the model's last reply, in their order, its id and what the model is told. Raises Stopped, Bound and Overspent."""
-        turns = self.conversation.turns
-        first = self.conversation.first + sum(len(turn.tool_calls) for turn in turns[: turns.index(message)])
+        first = self.following - len(message.tool_calls)
         origin = self.reading.origin(first)
         found: list[tuple[str, str]] = []
-        for together in self._together(message.tool_calls):
+        for together in self._together(message.tool_calls[:MOST_CALLS]):
             self.pipeline.pause(0)
             started = first + len(found)
             asked = [
@@ -113,7 +112,13 @@ class InnerCalls:
             ]
             wait(asked)  # what is under way is recorded, whatever came of another one
             found += [(str(call["id"]), each.result()) for call, each in zip(together, asked, strict=True)]
-        return found
+        too_many = (
+            f"not called: one reply may hold {MOST_CALLS} calls; call again what is still needed, once you have seen what these gave."
+        )
+        return found + [
+            (str(call["id"]), f"{self.step.id}.{number}: {too_many}")
+            for number, call in enumerate(message.tool_calls[MOST_CALLS:], first + MOST_CALLS)
+        ]
 
     def _together(self, calls: list[Any]) -> Iterator[list[Any]]:
         """What may be made side by side: reads that stand together. What changes something is made by itself, after what stands before it."""
@@ -207,18 +212,21 @@ class InnerCalls:
         return came
 
     def decided(self, call: Step, spec: ToolSpec) -> Step | Outcome:
-        """The call as a person wants it, if one has said so; or that it is not made."""
-        bound = self.pipeline.allowing.bound(call, spec, call.args)
-        record = self.run.store.approvals.decision(self.run.run_id, bound, "step")
-        decision = record.decision if record is not None else None
-        if decision is None or record is None:
-            return call
-        if decision.type == "reject":
-            why = f"{'a person' if record.by is None else record.by} rejected this call{': ' + decision.reason if decision.reason else ''}"
-            return self.pipeline.judging.blocked(call, "rejected", why, call.args)
-        if decision.type == "edit":
-            return call_in(self.step, spec.name, spec.changes, int(call.id.rpartition(".")[2]), decision.args or {})
-        return call
+        """The call as a person wants it, if one has said so; or that it is not made. An edited call whose yes ran out is asked for again, and
+        that may be edited, too."""
+        wanted, since = call, float("-inf")
+        while True:  # each decision came after the one before it
+            bound = self.pipeline.allowing.bound(wanted, spec, wanted.args)
+            record = self.run.store.approvals.decision(self.run.run_id, bound, "step")
+            if record is None or record.decision is None or record.decided is None or record.decided <= since:
+                return wanted
+            decision, since = record.decision, record.decided
+            if decision.type == "reject":
+                why = f"{'a person' if record.by is None else record.by} rejected this call{': ' + decision.reason if decision.reason else ''}"
+                return self.pipeline.judging.blocked(call, "rejected", why, call.args)
+            if decision.type != "edit":
+                return wanted
+            wanted = call_in(self.step, spec.name, spec.changes, int(call.id.rpartition(".")[2]), decision.args or {})
 
     def ask_person(self, call: Step, origin: Origin) -> Outcome | Waits:
         before = (each for each in self.results.calls_of(self.step.id) if each != call.id)

@@ -9,12 +9,14 @@ from agent_graph.cancellation import why
 from agent_graph.errors import CancelAsked
 from agent_graph.events import Done
 from agent_graph.execution.criteria import unmet
+from agent_graph.execution.inner_made import calls_made, tools_called
 from agent_graph.nodes.answer import partial_answer, planned, written
 from agent_graph.nodes.messages import answer_message
 from agent_graph.nodes.verifying import evidence
 from agent_graph.nodes.visit import Visit
 from agent_graph.plan import Step
 from agent_graph.policy.ordering import not_followed
+from agent_graph.policy.reasoned import not_followed_in
 from agent_graph.state import State, StoredStatus, Update
 from agent_graph.trace.diagnosis import diagnose
 from agent_graph.verdicts import Diagnosis
@@ -54,14 +56,14 @@ def complete(visit: Visit) -> bool:
 
 
 def left_open(visit: Visit) -> Iterator[tuple[Step, str]]:
-    """What an order rule wanted to follow a call, and did not: the plan had it, and it was skipped or failed."""
+    """What an order rule wanted to follow a call, and did not: the plan had it, and it was skipped or failed; or an agent ended without it."""
     results, tools, plan = visit.results, visit.deps.tools.specs, visit.plan
 
     def happened(step_id: str) -> bool:
         standing = results.standing(step_id)
         return standing is not None and standing.state == "done"
 
-    return not_followed(
+    yield from not_followed(
         plan,
         visit.deps.rules.policy.order,
         visit.flow.every_need,
@@ -69,6 +71,12 @@ def left_open(visit: Visit) -> Iterator[tuple[Step, str]]:
         happened,
         lambda step_id: results.status(step_id) == "succeeded",
     )
+    ledger = visit.deps.store.ledger
+    for step in plan.steps:
+        if step.agent is not None and any(rule.followed_by is not None for rule in visit.deps.rules.policy.order):
+            missing = not_followed_in(calls_made(results, step.id, tools_called(ledger, results, step.id)), visit.deps.rules)
+            if missing:
+                yield step, missing
 
 
 def end(visit: Visit, status: StoredStatus, answer: Any, error: Diagnosis | None) -> Update:
