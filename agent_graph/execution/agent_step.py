@@ -7,6 +7,7 @@ conversation, and goes on with the very call.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
@@ -97,13 +98,13 @@ class AgentStep:
 
     def after(self, said: AIMessage) -> tuple[list[BaseMessage], str]:
         """What the model is told of its own words, and who is next: its tools, itself, or nobody."""
-        self._wrong = ""
+        self._output, self._claims, self._wrong = NOT_GIVEN, [], ""
         problems: list[BaseMessage] = [
             ToolMessage(f"{call.get('name')}: the arguments are not JSON: {str(call.get('error'))[:500]}", tool_call_id=str(call["id"]))
             for call in said.invalid_tool_calls
         ]
         finishes = [call for call in said.tool_calls if call["name"] == FINISH and FINISH not in self.calls.tools]
-        if len(said.tool_calls) == 1 and finishes:
+        if len(said.tool_calls) == 1 and finishes and not problems:
             wrong = self._finish(finishes[0]["args"])
             problems += [ToolMessage(wrong, tool_call_id=str(finishes[0]["id"]), additional_kwargs={REPAIR: True})] if wrong else []
         elif said.tool_calls:
@@ -146,8 +147,7 @@ class AgentStep:
         wrong = mismatches(self._finish_schema(), args)
         if wrong:
             return self._not_taken("; ".join(wrong))
-        self._claims = list(args.get("claims") or [])
-        return self._take(args["answer"])
+        return self._take(args["answer"], args["claims"])
 
     def _read(self, text: str) -> str:
         """What is wrong with words that end the loop without ``finish``; empty when they are the result."""
@@ -162,11 +162,11 @@ class AgentStep:
         wrong = mismatches(wanted, document)
         return self._not_taken("; ".join(wrong)) if wrong else self._take(document)
 
-    def _take(self, output: Any) -> str:
+    def _take(self, output: Any, claims: Sequence[dict[str, Any]] = ()) -> str:
         missing = not_followed_in(self.calls.made, self.run.rules)
         if missing:
             return self._not_taken(missing, "order_violated")
-        self._output = output
+        self._output, self._claims = output, list(claims)
         return ""
 
     def _not_taken(self, problem: str, code: str = "unexpected_output") -> str:
@@ -238,11 +238,15 @@ def _function(name: str, description: str, parameters: dict[str, Any]) -> dict[s
 
 def _with_ids(said: AIMessage) -> AIMessage:
     """With an id for each call that no other has, and without what cannot be stored."""
-    calls: list[Any] = []
-    for kind in (said.tool_calls, said.invalid_tool_calls):
-        for call in kind:
-            known = {each["id"] for each in calls}
-            calls.append({**call, "id": call["id"] if call["id"] and call["id"] not in known else f"call_{len(calls)}_{len(known)}"})
+    given: list[Any] = [*said.tool_calls, *said.invalid_tool_calls]
+    taken, calls, seen = {call["id"] for call in given}, [], set[str]()
+    for call in given:
+        call_id = call["id"]
+        if not call_id or call_id in seen:
+            call_id = next(name for number in count(len(seen)) if (name := f"call_{number}") not in taken)
+        seen.add(call_id)
+        taken.add(call_id)
+        calls.append({**call, "id": call_id})
     good = len(said.tool_calls)
     changed = {"content": plain(said.content), "tool_calls": plain(calls[:good]), "invalid_tool_calls": plain(calls[good:])}
     return said.model_copy(update=changed)

@@ -7,17 +7,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from langchain_core.messages import ToolMessage, message_to_dict
+from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
+from langchain_core.messages import AIMessage, ToolMessage, message_to_dict
+from langchain_openai import ChatOpenAI
+from pydantic import SecretStr
 
-from agent_graph import AgentGraph, Approve, Plan, Policy, tool
+from agent_graph import AgentGraph, Approve, Edit, Plan, Policy, Reject, tool
 from agent_graph.checkpoints.conversations import Conversations
 from agent_graph.checkpoints.leases import new_owner
+from agent_graph.checkpoints.ledger import Ledger
+from agent_graph.errors import Interrupted
+from agent_graph.execution.agent_step import _with_ids
+from agent_graph.execution.inner_calls import MOST_CALLS
 from agent_graph.identity import RunId, digest
 from agent_graph.model_server import Asked, ModelServer, Reply, calls
-from agent_graph.testing import MemoryStore
+from agent_graph.testing import FakeClock, MemoryStore, ScriptedPlanner
 from agent_graph.verdicts import Request
-
-from .conftest import chat_openai
 
 CALLS: list[Any] = []
 
@@ -80,7 +85,8 @@ def unanswered(asked: Asked) -> set[str]:
 def made(server: ModelServer, policy: Any = None, **more: Any) -> AgentGraph:
     rules_ = policy if isinstance(policy, Policy) else Policy.model_validate(policy or RUNS)
     given: dict[str, Any] = {"store": MemoryStore(), **more}
-    return AgentGraph([rules, save, post], models={"executor": {"model": chat_openai(server)}}, policy=rules_, **given)
+    model = ChatOpenAI(model="gpt-test", base_url=server.url, api_key=SecretStr("test"), timeout=10, max_retries=0)
+    return AgentGraph([rules, save, post], models={"executor": {"model": model}}, policy=rules_, **given)
 
 
 def work(*tools: str, **more: Any) -> dict[str, Any]:
@@ -103,6 +109,13 @@ def told(asked: Asked) -> list[str]:
 def only(run: Any) -> Request:
     (request,) = run.requests
     return request  # type: ignore[no-any-return]
+
+
+def approved(agent: AgentGraph, run: Any) -> Any:
+    """Whatever is asked. A plan that was made anew after a failure comes from what failed, and its changes are asked for."""
+    while run.status == "paused":
+        run = agent.resume(run, Approve())
+    return run
 
 
 # ── on record ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -135,7 +148,125 @@ def test_a_reply_of_which_only_some_calls_were_answered_on_record_is_answered_be
     lease = agent.store.leases.acquire(RunId(run.id), new_owner())
     agent.store.conversations.add(lease, key, 2, [{"said": answer, "worked": 0.1}])
     agent.store.leases.release(lease)
-    while run.status == "paused":
-        run = agent.resume(run, Approve())
+    run = approved(agent, run)
     assert (run.status, CALLS) == ("succeeded", [("save", "a")] if broken else [("save", "a"), ("save", "b")])
     assert [unanswered(asked) for asked in server.asked] == [set(), set()]
+
+
+# ── order rules ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_what_must_follow_a_call_of_an_earlier_conversation_must_follow_in_the_next_one(says: Any) -> None:
+    server = says(calls(("post", {"text": "a"})), finish("done"), calls(("save", {"text": "a"})), finish("done"))
+    short, longer = (plan(work("post", "save", budget={"max_turns": most})) for most in (1, 5))
+    agent = made(server, SAVED_AFTER, planner=ScriptedPlanner(short, longer))
+    run = approved(agent, agent.run("g"))
+    assert (run.status, CALLS) == ("succeeded", [("post", "a"), ("save", "a")])
+    assert "work.1 was done, and a call of save must follow" in told(server.asked[2])[-1]
+
+
+def test_what_must_come_before_a_call_may_have_been_done_in_an_earlier_conversation(says: Any) -> None:
+    order = {**RUNS, "order": [{"tools": ["post"], "after": {"tools": ["save"]}}]}
+    server = says(calls(("save", {"text": "a"})), calls(("post", {"text": "a"})), finish("done"))
+    short, longer = (plan(work("post", "save", budget={"max_turns": most})) for most in (1, 5))
+    agent = made(server, order, planner=ScriptedPlanner(short, longer))
+    run = approved(agent, agent.run("g"))
+    assert (run.status, CALLS) == ("succeeded", [("save", "a"), ("post", "a")])
+
+
+def test_a_run_that_goes_on_without_an_agent_does_not_succeed_when_nothing_followed_its_call(says: Any) -> None:
+    server = says(calls(("post", {"text": "a"})))
+    run = made(server, SAVED_AFTER).run(plan=plan(work("post", "save", on_failure="continue", budget={"max_turns": 1})))
+    assert run.diagnosis is not None
+    assert (run.status, run.diagnosis.code, run.diagnosis.step_id) == ("failed", "order_violated", "work")
+
+
+# ── one reply ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_result_beside_a_call_that_cannot_be_read_is_not_taken(says: Any) -> None:
+    early = ("finish", {"answer": "early", "claims": []})
+    server = says(calls(early, ("save", "{broken")), calls(("save", {"text": "a"})), finish("done"))
+    run = made(server).run(plan=plan(work("save"), answer={"$ref": "steps.work.output"}))
+    assert (run.status, run.answer) == ("succeeded", "done")
+    assert ["not JSON" in told(server.asked[1])[0], "call finish alone" in told(server.asked[1])[1]] == [True, True]
+
+
+def test_claims_of_a_result_that_was_not_taken_are_forgotten(says: Any) -> None:
+    server = says(
+        calls(("post", {"text": "a"})),
+        finish("all is saved", ("Everything was saved.", ["work.1"]), ("It rains.", [])),
+        calls(("save", {"text": "a"})),
+        "Only a was saved.",
+    )
+    run = made(server, SAVED_AFTER).run(plan=plan(work("post", "save"), answer={"$ref": "steps.work.output"}))
+    assert (run.status, run.answer) == ("succeeded", "Only a was saved.")
+    assert [each.criterion for each in run.results["work"].evidence] == ["claims"]
+
+
+def test_more_calls_than_one_reply_may_hold_are_answered_and_not_made(says: Any) -> None:
+    server = says(calls(*[("rules", {})] * (MOST_CALLS + 2)), calls(("save", {"text": "a"})), finish("done"))
+    run = made(server).run(plan=plan(work("rules", "save")))
+    assert (run.status, CALLS) == ("succeeded", [*["rules"] * MOST_CALLS, ("save", "a")])
+    answers = told(server.asked[1])
+    assert [f"may hold {MOST_CALLS} calls" in each for each in answers] == [False] * MOST_CALLS + [True] * 2
+    assert f"work.{MOST_CALLS + 3}" in run.results, "each call has its number, made or not"
+
+
+def test_the_same_reply_twice_is_two_replies(tmp_path: Path) -> None:
+    """As a model gives them that numbers neither its replies nor its calls."""
+
+    class Same(GenericFakeChatModel):
+        def bind_tools(self, tools: Any, **more: Any) -> Any:
+            return self
+
+    def said(name: str, **args: Any) -> AIMessage:
+        return AIMessage(content="", id="same", tool_calls=[{"name": name, "args": args, "id": "call_0"}])
+
+    model = Same(messages=iter([said("rules"), said("rules"), said("finish", answer="done", claims=[])]))
+    with AgentGraph([rules], models={"executor": {"model": model}}, store=tmp_path / "runs.db") as agent:
+        run = agent.run(plan=plan(work("rules")))
+    assert (run.status, CALLS, list(run.results)) == ("succeeded", ["rules", "rules"], ["work.1", "work.2", "work"])
+
+
+@pytest.mark.parametrize("given", [["call_1", None], [None, "call_0"], ["a", "a", "call_1"], ["", None, "call_0", "call_1"]])
+def test_no_two_calls_of_a_reply_share_an_id(given: list[Any]) -> None:
+    reply = AIMessage("", tool_calls=[{"name": "save", "args": {}, "id": call_id} for call_id in given])
+    ids = [call["id"] for call in _with_ids(reply).tool_calls]
+    assert (len(set(ids)), all(ids)) == (len(given), True)
+    assert {call_id for call_id in given if call_id} <= set(ids), "an id that was given stays"
+
+
+# ── people ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("decisions", "made_calls"),
+    [
+        ([Approve()], [("save", "b")]),
+        ([Reject(reason="no")], []),
+        ([Edit(args={"text": "c"})], [("save", "c")]),
+        ([Edit(args={"text": "a"})], [("save", "a")]),
+    ],
+)
+def test_an_edited_call_whose_yes_ran_out_is_decided_anew(
+    decisions: list[Any], made_calls: list[Any], says: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(*args: Any, **more: Any) -> Any:
+        raise KeyboardInterrupt
+
+    clock = FakeClock(1_700_000_000.0)
+    policy = Policy.model_validate({"rules": [{"verdict": "allow", "risks": ["read_only"]}], "approval_ttl_s": 60})
+    agent = made(says(calls(("save", {"text": "a"})), finish("done")), policy, store=MemoryStore(clock=clock), clock=clock)
+    run = agent.run(plan=plan(work("save")))
+    clock.advance(50)
+    with monkeypatch.context() as killed:
+        killed.setattr(Ledger, "begin", die)
+        with pytest.raises((KeyboardInterrupt, Interrupted)):
+            agent.resume(run.id, Edit(args={"text": "b"}))
+    clock.advance(100)
+    run = agent.resume(run.id)
+    for decision in decisions:
+        assert only(run).args == {"text": "b"}
+        run = agent.resume(run.id, decision)
+    assert (run.status, CALLS) == ("succeeded", made_calls)
