@@ -107,7 +107,8 @@ def _touches(sensitive: tuple[str, ...], path: str | None) -> bool:
 def of_step(
     step: Step, spec: ToolSpec | None, goal: Goal, label_of: LabelOf, spec_of: Callable[[str], ToolSpec | None], primary: str | None = None
 ) -> Label:
-    """The label of what a step gives. An answer of a person is trusted; what a model or an agent gives is as its inputs are."""
+    """The label of what a step gives. An answer of a person is trusted. What a model or a nested plan gives is as its inputs are; what an agent
+    gives never is."""
     into = [of_reference(each.reference, goal, label_of, spec_of) for each in inflows(step, primary)]
     into += [label_of(read) for read in expression_reads(step) - {step.id}]
     own = step.kind in {"ask", "model", "blueprint"} or (spec is not None and spec.trusted_output)
