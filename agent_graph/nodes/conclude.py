@@ -71,12 +71,24 @@ def left_open(visit: Visit) -> Iterator[tuple[Step, str]]:
         happened,
         lambda step_id: results.status(step_id) == "succeeded",
     )
-    ledger = visit.deps.store.ledger
-    for step in plan.steps:
-        if step.agent is not None and any(rule.followed_by is not None for rule in visit.deps.rules.policy.order):
-            missing = not_followed_in(calls_made(results, step.id, tools_called(ledger, results, step.id)), visit.deps.rules)
-            if missing:
-                yield step, missing
+    if any(rule.followed_by is not None for rule in visit.deps.rules.policy.order):
+        yield from _left_open_in_agents(visit)
+
+
+def _left_open_in_agents(visit: Visit) -> Iterator[tuple[Step, str]]:
+    """Of every plan version: an agent that was planned away has made its calls all the same, and steps that came after it may have followed."""
+    results, store, plan = visit.results, visit.deps.store, visit.plan
+    agents = {step.id: step for record in store.runs.plans(visit.run_id) for step in record.plan.steps if step.agent is not None}
+    for step in agents.values():
+        called = calls_made(results, step.id, tools_called(store.ledger, results, step.id))
+        now = plan.by_id.get(step.id)
+        if called and (now is None or now.agent is None):
+            last = results.standing(called[-1][0])
+            done = ((each, results.standing(each.id)) for each in plan.steps if results.status(each.id) == "succeeded")
+            called += [(each.id, each.tool or "", True) for each, at in done if at and last and at.plan_version > last.plan_version]
+        missing = not_followed_in(called, visit.deps.rules)
+        if missing:
+            yield step, missing
 
 
 def end(visit: Visit, status: StoredStatus, answer: Any, error: Diagnosis | None) -> Update:

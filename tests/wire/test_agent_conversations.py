@@ -181,6 +181,16 @@ def test_a_run_that_goes_on_without_an_agent_does_not_succeed_when_nothing_follo
     assert (run.status, run.diagnosis.code, run.diagnosis.step_id) == ("failed", "order_violated", "work")
 
 
+@pytest.mark.parametrize(("instead", "status"), [("rules", "failed"), ("save", "succeeded")])
+def test_a_call_of_an_agent_that_was_planned_away_must_be_followed_by_a_step_after_it(instead: str, status: str, says: Any) -> None:
+    args = {"text": "a"} if instead == "save" else {}
+    first = plan(work("post", "save", budget={"max_turns": 1}))
+    second = plan({"id": "other", "tool": instead, "args": args})
+    agent = made(says(calls(("post", {"text": "a"}))), SAVED_AFTER, planner=ScriptedPlanner(first, second))
+    run = approved(agent, agent.run("g"))
+    assert (run.status, run.diagnosis.code if run.diagnosis else None) == (status, "order_violated" if status == "failed" else None)
+
+
 # ── one reply ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
