@@ -9,9 +9,10 @@ from typing import Any, Literal
 
 from agent_graph.errors import UsageError
 from agent_graph.execution.budget import Budget
+from agent_graph.execution.outdated import RanWith, outdated
 from agent_graph.execution.references import MissingOutput
 from agent_graph.identity import EffectKey, RunId, call_key
-from agent_graph.plan import Plan, Step
+from agent_graph.plan import Goal, Plan, Step
 from agent_graph.policy.dataflow import Dataflow
 from agent_graph.policy.expressions import ExpressionError, evaluate, steps_read
 from agent_graph.policy.provenance import OUTSIDE, Label
@@ -37,17 +38,20 @@ What a step means for those that need it. ``open``: not ended; ``good``: it has 
 class Results:
     """Workers read while the scheduler, who holds its lock, writes."""
 
-    def __init__(self, store: Store, run_id: RunId, plan: Plan) -> None:
+    def __init__(self, store: Store, run_id: RunId, plan: Plan, ran_with: RanWith | None = None) -> None:
+        """``ran_with``: what is known of earlier versions."""
         self._store = store
+        self._run_id = run_id
         self.plan = plan
         self._standings = store.ledger.standings(run_id)
+        self._ran_with: RanWith = {} if ran_with is None else ran_with
+        self._outdated = self.outdated(plan.goal) if plan.parent is not None else frozenset()
         self.statuses: dict[str, StepStatus] = {
             step_id: status for step_id, standing in self._standings.items() if (status := self._status(standing)) is not None
         }
         """How steps ended in this plan version, those that have."""
         self._outputs: dict[str, Any] = {}
         """Those that came last."""
-        self._run_id = run_id
         self._landed: dict[str, tuple[str, int]] | None = None
         """Read at the first call of a later plan version that could repeat an effect."""
         self._calls: dict[str, set[str]] = {}
@@ -100,6 +104,8 @@ class Results:
 
     def _is_final(self, standing: Standing) -> bool:
         """Whether the step stays as it is in every later version: it succeeded, its condition was false, or the plan goes on without it."""
+        if standing.step_id in self._outdated and standing.plan_version < self.plan.version:
+            return False
         if standing.status == "succeeded" or (standing.status == "skipped" and standing.error_code == CONDITION_FALSE):
             return True
         step = self.plan.by_id.get(standing.step_id)
@@ -206,6 +212,10 @@ class Results:
             if ((at := self._standings.get(step.id)) is not None and self._is_final(at)) or self.unsettled(step.id)
         }
 
+    def outdated(self, goal: Goal) -> frozenset[str]:
+        """The steps that had ended for a goal with other parameters, and say nothing about those of ``goal``."""
+        return outdated(self._store, self._run_id, self._standings, goal, self._ran_with)
+
     def versions(self) -> set[int]:
         """The plan versions of which something ran, and was not run again in a later one."""
         return {at.plan_version for at in self._standings.values()}
@@ -243,6 +253,7 @@ class Known:
         self._results: Results | None = None
         self._flow: Dataflow | None = None
         self._budget: Budget | None = None
+        self.ran_with: RanWith = {}
 
     def budget(self, make: Callable[[], Budget]) -> Budget:
         """What the run may still use. It counts on over everything that happens in the drive."""
@@ -258,7 +269,7 @@ class Known:
 
     def results(self, store: Store, run_id: RunId, plan: Plan) -> Results:
         if self._results is None or self._results.plan.version != plan.version:
-            self._results, self._flow = Results(store, run_id, plan), None
+            self._results, self._flow = Results(store, run_id, plan, self.ran_with), None
         return self._results
 
     def flow(self, store: Store, run_id: RunId, plan: Plan, *, every: bool = False) -> Dataflow:

@@ -6,8 +6,11 @@ import itertools
 from collections.abc import Iterator, Mapping
 
 from agent_graph.execution.failures import Failing, failing
+from agent_graph.execution.outcome import words
+from agent_graph.identity import canonical
 from agent_graph.nodes.extending import NEXT
 from agent_graph.nodes.visit import Visit
+from agent_graph.policy.touched import other_params, touched
 from agent_graph.ports import Attempt
 from agent_graph.records import ApprovalRecord, PlanRecord
 
@@ -18,7 +21,7 @@ MOST_ATTEMPTS = 10
 def why(visit: Visit) -> str:
     """What made a new version necessary."""
     if visit.revised:
-        return "a person revised the goal"
+        return "; ".join(["a person revised the goal", *_of_other_params(visit)])
     reasons = [str(issue) for issue in visit.current.issues if issue.severity == "error"] if visit.current else []
     reasons += [_said(record) for record in visit.deps.store.approvals.rejections(visit.run_id, visit.plan.version)]
     for step in visit.plan.steps:
@@ -28,6 +31,31 @@ def why(visit: Visit) -> str:
     if not reasons and visit.record.observation is not None and visit.record.observation.next == "replan":
         reasons = [visit.record.observation.why]
     return "; ".join(reasons) or "a new plan was asked for"
+
+
+def _of_other_params(visit: Visit) -> Iterator[str]:
+    """What had ended with parameters that are others now: what is made again, and what has landed and stays. Values that are not for everybody
+    are not told."""
+    plan, gone, frozen, after = visit.plan, visit.outdated(), visit.frozen(), visit.record.goal
+    other = touched(plan, after)
+    for step in plan.steps:
+        if step.id in other and (step.id in gone or step.id in frozen):
+            names = other_params(step, plan.goal, after)
+            ran = (
+                f"ran with {', '.join(_value(visit, name) for name in names)}" if names else "ran with what came of the earlier parameters"
+            )
+            yield f"step {step.id} {ran}: {'it has to be made again' if step.id in gone else 'it stays as it was done, with the old value'}"
+
+
+def _value(visit: Visit, name: str) -> str:
+    before, after = visit.plan.goal, visit.record.goal
+    if name in before.sensitive or name in after.sensitive:
+        return f"another {name}"
+    return f"{name}={words(canonical(before.params.get(name)), visit.deps.redaction)[:MOST_OF_A_VALUE]}"
+
+
+MOST_OF_A_VALUE = 60
+"""Characters of a parameter's value in a reason."""
 
 
 def _said(record: ApprovalRecord) -> str:

@@ -67,10 +67,11 @@ def extend(visit: Visit) -> Update:
 
 def context(visit: Visit, because: str, left: int, *, extending: bool = False) -> ReplanningContext:
     assert visit.current is not None  # noqa: S101  # there is a version to revise
+    results, gone = visit.deps.store.ledger.results(visit.run_id), visit.outdated()
     return ReplanningContext(
         **asked(visit),
         plan=as_it_ran(visit),
-        results=visit.deps.store.ledger.results(visit.run_id),
+        results={step_id: result for step_id, result in results.items() if step_id not in gone} if gone else results,
         issues=visit.current.issues if visit.current.verdict == "invalid" else (),
         reason=because,
         replans_left=left,

@@ -25,7 +25,7 @@ def keep(visit: Visit, came: Plan, read: tuple[Source, ...], by: str) -> tuple[P
     made = came.model_copy(
         update={
             "goal": visit.record.goal,
-            "steps": carried_over(visit.plan, frozen, came),
+            "steps": carried_over(visit.plan, frozen, came, visit.outdated()),
             "version": visit.plan.version + 1,
             "parent": visit.plan.version,
             "created_by": by,
@@ -74,10 +74,14 @@ def replaced(visit: Visit) -> Plan:
     return visit.before.plan
 
 
-def carried_over(plan: Plan, frozen: Mapping[str, Step], came: Plan) -> tuple[Step, ...]:
+def carried_over(plan: Plan, frozen: Mapping[str, Step], came: Plan, gone: Collection[str] = ()) -> tuple[Step, ...]:
     """What came, with the steps that have ended and are missing in it, each behind what it needs, and before those that are to stand in for one
     of these."""
     missing = [step for step_id, step in frozen.items() if step_id not in came.by_id]
+    if gone:
+        missing += [step for step in lost_inputs(plan, frozen, gone) if step.id not in came.by_id]
+        order = list(plan.by_id)
+        missing.sort(key=lambda step: order.index(step.id) if step.id in plan.by_id else -1)
     there, stand_ins, left = {*came.by_id, *(step.id for step in missing)}, list[Step](), list(missing)
     while left:
         other = plan.by_id.get(left.pop().fallback or "")
@@ -91,6 +95,16 @@ def carried_over(plan: Plan, frozen: Mapping[str, Step], came: Plan) -> tuple[St
         steps.insert(behind or front, step)
         front += not behind
     return (*steps, *stand_ins)
+
+
+def lost_inputs(plan: Plan, frozen: Mapping[str, Step], gone: Collection[str]) -> list[Step]:
+    """Of the steps that are to be made again, those that one which stays refers to: it could not stand in a plan without them."""
+    needs, left, found = Dataflow.of(plan).needs, list(frozen), set[str]()
+    while left:
+        more = {need for need in needs.get(left.pop(), ()) if need in gone} - found
+        found |= more
+        left += more
+    return [step for step in plan.steps if step.id in found]
 
 
 def settled(lineage: Lineage, ended: Collection[str]) -> dict[str, Origin]:

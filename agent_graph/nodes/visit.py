@@ -175,14 +175,23 @@ class Visit:
     def frozen(self) -> dict[str, Step]:
         """The steps that have ended for good, as they ran: in this version, and in the newest one before it of which anything could run.
 
-        What a version in between wanted to make of them, which was refused, is nothing that the next one can build on.
+        What a version in between wanted to make of them, which was refused, is nothing that the next one can build on; nor is what was read
+        for parameters that are others now.
         """
         if self.current is None:
             return {}
         checked = self.current.verdict is not None
         here = self.results.frozen() if checked and could_run(self.current, self.results.versions()) else {}
         before = self.before
-        return here if before is None else here | Results(self.deps.store, self.run_id, before.plan).frozen()
+        found = here if before is None else here | Results(self.deps.store, self.run_id, before.plan, self.known.ran_with).frozen()
+        gone = self.outdated() if found else frozenset()
+        return {step_id: step for step_id, step in found.items() if step_id not in gone} if gone else found
+
+    def outdated(self) -> frozenset[str]:
+        """The steps that have ended for a goal with other parameters than the run has now, and are made again if they are wanted."""
+        if self.current is None or (self.current.plan.parent is None and not self.revised):
+            return frozenset()
+        return self.results.outdated(self.record.goal)
 
     @cached_property
     def before(self) -> PlanRecord | None:

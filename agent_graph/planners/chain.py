@@ -17,6 +17,7 @@ from agent_graph.planners.alternative import alternative
 from agent_graph.planners.composing import WANT, Writing, solve
 from agent_graph.planners.facts import Maker, Need, at_hand, maker_of
 from agent_graph.planners.search import Missing
+from agent_graph.policy.touched import touched
 from agent_graph.ports import Answer, GiveUp, Planner, PlanningContext, Question, ReplanningContext, ToolSpec
 
 __all__ = ["ChainPlanner", "alternative", "wanted_by"]
@@ -131,10 +132,15 @@ MOST_TOLD = 5
 
 
 def _kept(before: ReplanningContext | None) -> tuple[tuple[Step, ...], dict[str, Maker]]:
-    """The steps that have succeeded, and the tools by which they gave what they gave."""
+    """The steps that have succeeded, and the tools by which they gave what they gave; none that worked on parameters that are others now."""
     if before is None:
         return (), {}
-    kept = tuple(step for step in before.plan.steps if (result := before.results.get(step.id)) is not None and result.status == "succeeded")
+    other = touched(before.plan, before.goal)
+    kept = tuple(
+        step
+        for step in before.plan.steps
+        if step.id not in other and (result := before.results.get(step.id)) is not None and result.status == "succeeded"
+    )
     return kept, {step.id: maker_of(spec) for step in kept if (spec := before.tools.get(step.tool or "")) is not None}
 
 

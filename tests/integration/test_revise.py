@@ -15,6 +15,7 @@ from agent_graph.errors import DecisionConflict, NothingPending, RunBusy, RunFin
 from agent_graph.events import Replanned, Revised
 from agent_graph.policy.limits import Limits
 from agent_graph.ports import ReplanningContext
+from agent_graph.state import Run
 from agent_graph.testing import ScriptedPlanner
 
 
@@ -354,3 +355,102 @@ def test_two_who_revise_at_once_are_told_apart(world: World, tmp_path: Path) -> 
             graph.revise(run.id, goal="ask me")
         with pytest.raises((NothingPending, DecisionConflict)):
             graph.resume(run, Approve())
+
+
+# ── parameters that are others now ────────────────────────────────────────────────────────────────────────────────────
+
+
+def of_param(step_id: str, **more: Any) -> Step:
+    return Step(id=step_id, tool="look", args={"name": {"$ref": "params.who"}}, **more)
+
+
+WAITS = Step(id="which", ask="which one?")
+
+
+def revised(world: World, tmp_path: Path, first: Plan, then: Plan, **goal: Any) -> tuple[Run, ReplanningContext]:
+    """A run about ann, revised to be about bob while it waits."""
+    planner = ScriptedPlanner(first, then)
+    with agent(world, tmp_path, planner) as graph:
+        run = graph.run(Goal(text="x", params={"who": "ann", "same": "zoe"}, **goal))
+        run = graph.resume(run, {each.id: Approve() for each in run.requests if each.step_id != "which"}) if first.by_id.get("one") else run
+        assert run.status == "paused"
+        run = graph.revise(run, params={"who": "bob"})
+    context = planner.contexts[-1]
+    assert isinstance(context, ReplanningContext)
+    return run, context
+
+
+def test_what_was_read_for_another_parameter_is_read_again(world: World, tmp_path: Path) -> None:
+    steps = (of_param("find"), Step(id="same", tool="look", args={"name": {"$ref": "params.same"}}))
+    run, context = revised(world, tmp_path, plan(*steps, WAITS), plan(*steps))
+    assert (run.status, sorted(world.looked)) == ("succeeded", ["ann", "bob", "zoe"])
+    assert run.results["find"].output == "bob@example.org"
+    assert context.results.keys() == {"same"}
+    assert 'step find ran with who="ann": it has to be made again' in context.reason
+
+
+def test_so_is_what_reads_that(world: World, tmp_path: Path) -> None:
+    steps = (of_param("find"), Step(id="next", tool="look", args={"name": {"$ref": "steps.find.output"}}))
+    run, _ = revised(world, tmp_path, plan(*steps, WAITS), plan(*steps))
+    assert (run.status, run.results["next"].output) == ("succeeded", "bob@example.org@example.org")
+
+
+@pytest.mark.parametrize("more", [{"when": "params.who == 'bob'"}, {"success_criteria": ("params.who != 'eve'",)}])
+def test_so_is_what_a_condition_or_a_criterion_decided_by_another_parameter(world: World, tmp_path: Path, more: dict[str, Any]) -> None:
+    step = look("find", "carl").model_copy(update=more)
+    run, _ = revised(world, tmp_path, plan(step, WAITS), plan(step))
+    assert (run.status, run.results["find"].status, run.results["find"].plan_version) == ("succeeded", "succeeded", 2)
+
+
+def test_it_is_not_carried_over_where_the_planner_leaves_it_out(world: World, tmp_path: Path) -> None:
+    run, _ = revised(world, tmp_path, plan(of_param("find"), WAITS), plan(look("other", "carl")))
+    assert (run.status, [step.id for step in run.plan.steps]) == ("succeeded", ["other"])  # type: ignore[union-attr]
+    assert world.looked == ["ann", "carl"]
+
+
+def test_an_effect_that_has_landed_stays_and_the_planner_is_told_of_its_old_value(world: World, tmp_path: Path) -> None:
+    one = Step(id="one", tool="send", args={"to": {"$ref": "steps.find.output"}, "text": {"$ref": "params.who"}})
+    waits = WAITS.model_copy(update={"depends_on": ("one",)})
+    run, context = revised(world, tmp_path, plan(of_param("find"), one, waits), plan(look("other", "carl")))
+    assert (run.status, world.sent) == ("succeeded", [("ann@example.org", "ann")])
+    assert 'step one ran with who="ann": it stays as it was done, with the old value' in context.reason
+    assert run.results["one"].plan_version == 1
+
+
+def test_the_value_of_a_sensitive_parameter_is_not_told(world: World, tmp_path: Path) -> None:
+    _, context = revised(world, tmp_path, plan(of_param("find"), WAITS), plan(look("other", "carl")), sensitive=("who",))
+    assert "step find ran with another who" in context.reason
+    assert "ann" not in context.reason
+
+
+def test_a_value_that_came_back_needs_no_other_reading_than_its_own(world: World, tmp_path: Path) -> None:
+    one = plan(of_param("find"), WAITS)
+    with agent(world, tmp_path, ScriptedPlanner(one, one, plan(of_param("find")))) as graph:
+        run = graph.revise(graph.run(Goal(text="x", params={"who": "ann"})), params={"who": "bob"})
+        run = graph.revise(run, params={"who": "ann"})
+        assert (run.status, run.results["find"].output, world.looked) == ("succeeded", "ann@example.org", ["ann", "bob", "ann"])
+
+
+def test_the_chain_planner_plans_for_the_other_value_and_not_from_what_was_done_with_the_first(tmp_path: Path) -> None:
+    @tool(risk="read_only", gives=["samples"])
+    def read_metric(metric: str) -> list[str]:
+        """Values."""
+        return [f"data of {metric}"]
+
+    @tool(risk="write", recovery="idempotent", gives=["report"])
+    def write_report(samples: list[str]) -> str:
+        """Writes."""
+        return f"report on {samples}"
+
+    @tool(risk="write", recovery="idempotent", gives=["letter"])
+    def write_letter(report: str) -> str:
+        """Writes."""
+        return f"letter with {report}"
+
+    with AgentGraph([read_metric, write_report, write_letter], planner="chain", store=tmp_path / "runs.db") as graph:
+        run = graph.resume(graph.run("letter", params={"metric": "cpu"}), Approve())
+        assert [each.tool for each in run.requests] == ["write_letter"]
+        run = graph.revise(run, params={"metric": "memory"})
+        while run.requests:
+            run = graph.resume(run, Approve())
+        assert (run.status, run.answer) == ("succeeded", "letter with report on ['data of memory']")
