@@ -244,7 +244,8 @@ def test_no_two_calls_of_a_reply_share_an_id(given: list[Any]) -> None:
     reply = AIMessage("", tool_calls=[{"name": "save", "args": {}, "id": call_id} for call_id in given])
     ids = [call["id"] for call in _with_ids(reply).tool_calls]
     assert (len(set(ids)), all(ids)) == (len(given), True)
-    assert {call_id for call_id in given if call_id} <= set(ids), "an id that was given stays"
+    kept = [ids[at] == call_id for at, call_id in enumerate(given) if call_id and call_id not in given[:at]]
+    assert all(kept), "an id that was given stays with its call"
 
 
 # ── people ────────────────────────────────────────────────────────────────────────────────────────────────────────────
