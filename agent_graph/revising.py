@@ -65,8 +65,10 @@ def refuse_early(store: Store, planner: Planner, record: RunRecord) -> None:
 
 def goal_of(was: Goal, goal: str | Goal | None, constraints: Iterable[str] | None, params: Mapping[str, Any] | None) -> Goal:
     """The goal as it will be. For whom the run acts stays, and so does what came from outside, or is not for everybody. Raises UsageError."""
-    if isinstance(constraints, str):
+    if isinstance(constraints, str) or not isinstance(constraints, Iterable | None):
         raise UsageError("constraints are a list of texts; for one, write constraints=['…']")
+    if not isinstance(params, Mapping | None):
+        raise UsageError(f"params={params!r} names no parameters; write params={{'name': value}}")
     changed: dict[str, Any] = was.model_dump(mode="json")
     if isinstance(goal, Goal):
         if goal.principal not in (None, was.principal):
