@@ -179,7 +179,7 @@ class AgentStep:
 
     def ended(self, started: float) -> Outcome:
         run, by = self.run, self.client.name
-        succeeded = {call_id for call_id, _, well in self.calls.made if well}
+        succeeded = {call.id for call in self.calls.made if call.succeeded}
         kept = keep(marked(self._output, self._claims, succeeded), run.rules.limits.max_output_bytes, run.redaction)
         self.judging.note_kept(self.step, kept)
         read = {source.label for source in self.calls.reading.origin(self.calls.following).read}

@@ -93,7 +93,7 @@ def under_way(run: RunContext, step: Step) -> Conversation | int:
                 return number
             opening, said = entries[0], entries[1:]
             try:
-                if opening["step"] == _same(step):
+                if opening["step"] == _same(run, step):
                     messages = _answered(messages_from_dict([entry["said"] for entry in said]))
                     worked = float(said[-1]["worked"]) if said else 0.0
                     return Conversation(run=run, step=step, number=number, opening=opening, messages=messages, worked=worked)
@@ -105,7 +105,7 @@ def under_way(run: RunContext, step: Step) -> Conversation | int:
 def begin(run: RunContext, step: Step, number: int, **opening: Any) -> Conversation:
     """``opening``: what was told, and what had been read."""
     first = 1 + max((int(call_id.rpartition(".")[2]) for call_id in run.results.calls_of(step.id)), default=0)
-    whole = plain({"step": _same(step), "version": run.plan.version, "first": first, **opening})
+    whole = plain({"step": _same(run, step), "version": run.plan.version, "first": first, **opening})
     run.store.conversations.add(run.lease, _key(run, step, number), 0, [whole])
     return Conversation(run=run, step=step, number=number, opening=whole)
 
@@ -125,8 +125,10 @@ def _answered(messages: list[BaseMessage]) -> list[BaseMessage]:
     return messages if every <= answered else messages[: at + 1]
 
 
-def _same(step: Step) -> str:
-    return digest(step.model_dump(mode="json", exclude_defaults=True))
+def _same(run: RunContext, step: Step) -> str:
+    """Of the step, and of the parameters that it works on: a goal that was revised to others is another task."""
+    params = {ref.param: run.plan.goal.params.get(ref.param) for _, ref in step.references if ref.param is not None}
+    return digest([step.model_dump(mode="json", exclude_defaults=True), params])
 
 
 def _key(run: RunContext, step: Step, number: int) -> str:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from agent_graph.execution.conversation import Conversation
 from agent_graph.execution.inner_asking import ASK_PERSON, ask_person
 from agent_graph.execution.inner_ends import Bound, Overspent, Stopped
-from agent_graph.execution.inner_made import calls_made, tools_called
+from agent_graph.execution.inner_made import Made, calls_made, tools_called
 from agent_graph.execution.inner_reading import MADE_BEFORE, InnerAllowing, Reading
 from agent_graph.execution.inner_telling import told, told_again
 from agent_graph.execution.outcome import Later, Outcome, Waits
@@ -88,7 +88,7 @@ class InnerCalls:
         return found
 
     @property
-    def made(self) -> list[tuple[str, str, bool]]:
+    def made(self) -> list[Made]:
         """Id, tool and whether it succeeded, of each call that was made or answered."""
         return calls_made(self.results, self.step.id, self._called)
 

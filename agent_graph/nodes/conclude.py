@@ -9,7 +9,7 @@ from agent_graph.cancellation import why
 from agent_graph.errors import CancelAsked
 from agent_graph.events import Done
 from agent_graph.execution.criteria import unmet
-from agent_graph.execution.inner_made import calls_made, tools_called
+from agent_graph.execution.inner_made import Made, calls_made, tools_called
 from agent_graph.nodes.answer import partial_answer, planned, written
 from agent_graph.nodes.messages import answer_message
 from agent_graph.nodes.verifying import evidence
@@ -85,7 +85,11 @@ def _left_open_in_agents(visit: Visit) -> Iterator[tuple[Step, str]]:
         if called and (now is None or now.agent is None):
             last = results.standing(called[-1][0])
             done = ((each, results.standing(each.id)) for each in plan.steps if results.status(each.id) == "succeeded")
-            called += [(each.id, each.tool or "", True) for each, at in done if at and last and at.plan_version > last.plan_version]
+            called += [
+                Made(each.id, each.tool or "", succeeded=True, happened=True)
+                for each, at in done
+                if at and last and at.plan_version > last.plan_version
+            ]
         missing = not_followed_in(called, visit.deps.rules)
         if missing:
             yield step, missing

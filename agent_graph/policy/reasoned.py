@@ -61,18 +61,18 @@ def asked_in(step: Step, rules: Rules, origin: Origin = FIRST, now: float | None
     return "; ".join(found)
 
 
-def not_followed_in(calls: Sequence[tuple[str, str, bool]], rules: Rules) -> str:
+def not_followed_in(calls: Sequence[tuple[str, str, bool, bool]], rules: Rules) -> str:
     """What an order rule wants after one of the calls that an agent has made, and is not there; empty when nothing is missing.
 
-    ``calls``: id, tool and whether it succeeded, in their order. What is to follow must be done by the same agent.
+    ``calls``: id, tool, whether it succeeded, and whether it happened, in their order. What is to follow must be done by the same agent.
     """
     for rule in rules.policy.order:
         wanted = rule.followed_by
-        for at, (call_id, tool, succeeded) in enumerate(calls):
+        for at, (call_id, tool, _, happened) in enumerate(calls):
             spec = rules.tools.get(tool)
-            if wanted is None or not succeeded or spec is None or not rule.matches(spec):
+            if wanted is None or not happened or spec is None or not rule.matches(spec):
                 continue
-            later = (rules.tools.get(other) for _, other, well in calls[at + 1 :] if well)
+            later = (rules.tools.get(other) for _, other, well, _ in calls[at + 1 :] if well)
             if not any(found is not None and wanted.matches(found) for found in later):
                 return f"{rule}: {call_id} was done, and a call of {wanted} must follow and succeed"
     return ""

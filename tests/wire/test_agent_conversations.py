@@ -12,16 +12,20 @@ from langchain_core.messages import AIMessage, ToolMessage, message_to_dict
 from langchain_openai import ChatOpenAI
 from pydantic import SecretStr
 
-from agent_graph import AgentGraph, Approve, Edit, Plan, Policy, Reject, tool
+from agent_graph import AgentGraph, Approve, Edit, Limits, Plan, Policy, Reject, tool
 from agent_graph.checkpoints.conversations import Conversations
 from agent_graph.checkpoints.leases import new_owner
 from agent_graph.checkpoints.ledger import Ledger
 from agent_graph.errors import Interrupted
 from agent_graph.execution.agent_step import _with_ids
 from agent_graph.execution.inner_calls import MOST_CALLS
+from agent_graph.execution.inner_made import Made
 from agent_graph.identity import RunId, digest
 from agent_graph.model_server import Asked, ModelServer, Reply, calls
+from agent_graph.policy.permission import Rules
+from agent_graph.policy.reasoned import not_followed_in
 from agent_graph.testing import FakeClock, MemoryStore, ScriptedPlanner
+from agent_graph.tools.registry import ToolRegistry
 from agent_graph.verdicts import Request
 
 CALLS: list[Any] = []
@@ -281,3 +285,30 @@ def test_an_edited_call_whose_yes_ran_out_is_decided_anew(
         assert only(run).args == {"text": "b"}
         run = agent.resume(run.id, decision)
     assert (run.status, CALLS) == ("succeeded", made_calls)
+
+
+# ── a goal that was revised ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_an_agent_that_waits_begins_anew_when_a_parameter_of_its_task_is_another(says: Callable[..., ModelServer]) -> None:
+    step = work("save", args={"who": {"$ref": "params.who"}})
+    version = Plan.model_validate({"goal": "g", "steps": [step]})
+    server = says(calls(("save", {"text": "for ann"})), calls(("save", {"text": "for bob"})), finish("done", ("done", ["work.2"])))
+    asks = {"rules": [{"verdict": "allow", "risks": ["read_only"]}]}
+    with made(server, asks, planner=ScriptedPlanner(version, version)) as agent:
+        run = agent.run("g", params={"who": "ann"})
+        assert only(run).args == {"text": "for ann"}
+        run = agent.revise(run, params={"who": "bob"})
+        assert only(run).args == {"text": "for bob"}
+        assert "bob" in str(server.asked[1].messages)
+        assert "for ann" not in str(server.asked[1].messages)
+        run = agent.resume(run, Approve())
+    assert (run.status, CALLS) == ("succeeded", [("save", "for bob")])
+
+
+def test_what_must_follow_follows_a_call_that_happened_whatever_was_thought_of_its_answer() -> None:
+    rules_of = Rules(tools=ToolRegistry([post, save]).specs, policy=Policy.model_validate(SAVED_AFTER), limits=Limits())
+    failed, well = Made("work.1", "post", succeeded=False, happened=True), Made("work.2", "save", succeeded=True, happened=True)
+    assert "work.1 was done" in not_followed_in([failed], rules_of)
+    assert not_followed_in([failed, well], rules_of) == ""
+    assert not_followed_in([failed._replace(happened=False)], rules_of) == ""

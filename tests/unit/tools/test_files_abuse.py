@@ -280,7 +280,8 @@ def test_a_file_that_is_swapped_for_a_link_in_a_loop_never_leads_a_reader_out(ra
 def test_a_folder_that_is_swapped_for_a_link_in_a_loop_never_leads_a_look_around_out(raced: Rooted) -> None:
     with swapping(raced.root / "inner", raced.root / "aside", raced.root / "link"):
         found = [raced.call("search_files", text="outside")["matches"] for _ in range(300)]
-        listed, until = [], time.monotonic() + 20
+        listed: list[Any] = []
+        until = time.monotonic() + 20
         while len(listed) < 300 or (not any(listed) and time.monotonic() < until):  # on a busy machine the folder may be away each time
             listed.append(raced.call("list_files", folder=".", pattern="inner/*")["entries"])
     assert [each for each in found if each] == []
