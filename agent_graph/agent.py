@@ -182,7 +182,7 @@ class AgentGraph:
         """As ``run``, event by event; each carries the ``run_id``. Leaving the loop early stops the run, which can be resumed."""
         return self._driver.drive(self._create(goal, params, plan, run_id, principal, metadata))
 
-    async def astream(
+    def astream(
         self,
         goal: str | Goal | Plan | None = None,
         *,
@@ -193,10 +193,7 @@ class AgentGraph:
         metadata: dict[str, Any] | None = None,
     ) -> AsyncIterator[Event]:
         """As ``stream``, for async callers."""
-        created = await on_own_thread(self._create, goal, params, plan, run_id, principal, metadata)
-        async with contextlib.aclosing(self._driver.adrive(created)) as events:
-            async for event in events:
-                yield event
+        return self._adrive(self._create, goal, params, plan, run_id, principal, metadata)
 
     # ── going on ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -226,14 +223,11 @@ class AgentGraph:
         """As ``resume``, event by event."""
         return self._driver.drive(self._decide(run, decision, by, takeover))
 
-    async def astream_resume(
+    def astream_resume(
         self, run: str | Run, decision: Decisions = None, *, by: str | None = None, takeover: bool | Owner = False
     ) -> AsyncIterator[Event]:
         """As ``aresume``, event by event."""
-        run_id = await on_own_thread(self._decide, run, decision, by, takeover)
-        async with contextlib.aclosing(self._driver.adrive(run_id)) as events:
-            async for event in events:
-                yield event
+        return self._adrive(self._decide, run, decision, by, takeover)
 
     def revise(
         self,
@@ -278,7 +272,7 @@ class AgentGraph:
         """As ``revise``, event by event."""
         return self._driver.drive(self._revise(run, goal, constraints, params, by))
 
-    async def astream_revise(
+    def astream_revise(
         self,
         run: str | Run,
         *,
@@ -288,10 +282,7 @@ class AgentGraph:
         by: str | None = None,
     ) -> AsyncIterator[Event]:
         """As ``arevise``, event by event."""
-        run_id = await on_own_thread(self._revise, run, goal, constraints, params, by)
-        async with contextlib.aclosing(self._driver.adrive(run_id)) as events:
-            async for event in events:
-                yield event
+        return self._adrive(self._revise, run, goal, constraints, params, by)
 
     # ── stopping ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -474,6 +465,13 @@ class AgentGraph:
         if decision is not None:
             self.store.approvals.decide(record.id, decisions, by)
         return record.id
+
+    async def _adrive(self, begin: Callable[..., RunId], *given: Any) -> AsyncIterator[Event]:
+        """The events of the run that ``begin`` starts, or lets go on."""
+        run_id = await on_own_thread(begin, *given)
+        async with contextlib.aclosing(self._driver.adrive(run_id)) as events:
+            async for event in events:
+                yield event
 
     def _revise(
         self,

@@ -12,7 +12,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from incident import script
+from incident.script import reply
 
 from agent_graph.model_server import ModelServer
 
@@ -20,7 +20,7 @@ from agent_graph.model_server import ModelServer
 def test_with_a_key_the_server_of_the_environment_is_asked_for_the_model_that_is_named(
     example: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with ModelServer(script.reply) as server:
+    with ModelServer(reply) as server:
         monkeypatch.setenv("OPENAI_API_KEY", "a-key-that-is-one")
         monkeypatch.setenv("OPENAI_BASE_URL", server.url)
         monkeypatch.setenv("AGENT_GRAPH_MODEL", "openai:gpt-named")

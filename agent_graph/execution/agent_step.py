@@ -24,7 +24,7 @@ from agent_graph.execution.outcome import Later, Outcome, Waits
 from agent_graph.execution.thinking import TooLate, think
 from agent_graph.identity import EffectKey, digest
 from agent_graph.models.client import Asking
-from agent_graph.models.replies import parse_first
+from agent_graph.models.replies import closed_object, parse_first
 from agent_graph.policy.reasoned import not_followed_in
 from agent_graph.policy.schemas import mismatches
 from agent_graph.verdicts import Failure, Provenance, StepResult
@@ -192,8 +192,8 @@ class AgentStep:
             failure=kept.failure,
             provenance=self.provenance.model_copy(update={"source": by, "sensitive": self.provenance.sensitive or "sensitive" in read}),
         )
-        if self.calls.made:
-            result = result.model_copy(update={"evidence": (*result.evidence, *evidence(self._claims, succeeded, by))})
+        shown = evidence(self._claims, succeeded, by, any_call=bool(self.calls.made))
+        result = result.model_copy(update={"evidence": (*result.evidence, *shown)})
         return Outcome(key=self.conversation.outcome_key, state="done", result=result, durable=True)
 
     def at_bound(self, started: float, which: str) -> Outcome:
@@ -228,8 +228,7 @@ class AgentStep:
     def _finish_schema(self) -> dict[str, Any]:
         wanted = dict(self.step.expected_output) if self.step.expected_output is not None else {"type": "string"}
         shared = {name: wanted.pop(name) for name in ("$defs", "definitions") if name in wanted}
-        schema: dict[str, Any] = {"type": "object", "properties": {"answer": wanted, "claims": CLAIMS_SCHEMA}}
-        return {**schema, "required": ["answer", "claims"], "additionalProperties": False, **shared}
+        return {**closed_object({"answer": wanted, "claims": CLAIMS_SCHEMA}), **shared}
 
 
 def _function(name: str, description: str, parameters: dict[str, Any]) -> dict[str, Any]:

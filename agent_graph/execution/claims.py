@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from agent_graph.models.replies import closed_object
 from agent_graph.verdicts import Evidence
 
 UNSUPPORTED = "[unsupported]"
@@ -13,22 +14,22 @@ UNSUPPORTED = "[unsupported]"
 CLAIMS_SCHEMA: dict[str, Any] = {
     "type": "array",
     "description": "What the result claims, claim by claim.",
-    "items": {
-        "type": "object",
-        "properties": {
+    "items": closed_object(
+        {
             "text": {"type": "string", "description": "the claim, in the words of the result"},
             "refs": {"type": "array", "items": {"type": "string"}, "description": "ids of the calls whose answers show it"},
-        },
-        "required": ["text", "refs"],
-        "additionalProperties": False,
-    },
+        }
+    ),
 }
 
 NO_CLAIMS = "the agent did not say what of its result is shown by which call"
+NO_CALLS = f"{UNSUPPORTED} the agent made no call, so that nothing on record shows its result"
 
 
-def evidence(claims: Sequence[Mapping[str, Any]], succeeded: Collection[str], by: str) -> tuple[Evidence, ...]:
-    """Each claim, and the calls that show it. ``succeeded``: ids of the calls that gave something."""
+def evidence(claims: Sequence[Mapping[str, Any]], succeeded: Collection[str], by: str, *, any_call: bool = True) -> tuple[Evidence, ...]:
+    """Each claim, and the calls that show it. ``succeeded``: ids of the calls that gave something; ``any_call``: whether one was made at all."""
+    if not claims and not any_call:
+        return (Evidence(criterion="claims", holds=None, why=NO_CALLS, by=by),)
     if not claims:
         return (Evidence(criterion="claims", holds=None, why=NO_CLAIMS, by=by),)
     return tuple(_claim(str(each["text"]), [str(ref) for ref in each["refs"]], succeeded, by) for each in claims)

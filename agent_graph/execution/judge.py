@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from agent_graph.execution.evidence import delimited, filled, is_in
 from agent_graph.identity import digest
-from agent_graph.models.replies import WrongReply
+from agent_graph.models.replies import WrongReply, closed_object
 from agent_graph.policy.schemas import mismatches
 from agent_graph.verdicts import Judgement
 
@@ -24,16 +24,13 @@ MOST_WORDS = 1_000
 NOT_QUOTED = "the judge says that it holds, and quotes nothing that shows it"
 NOT_FOUND = "the judge's quotes are not in the evidence"
 
-_SCHEMA: dict[str, Any] = {
-    "type": "object",
-    "properties": {
+_SCHEMA = closed_object(
+    {
         "why": {"type": "string", "description": "one or two sentences"},
         "quotes": {"type": "array", "items": {"type": "string"}, "description": "copied from the evidence, character for character"},
         "holds": {"type": ["boolean", "null"], "description": "null: it cannot be told from this evidence"},
-    },
-    "required": ["why", "quotes", "holds"],
-    "additionalProperties": False,
-}
+    }
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

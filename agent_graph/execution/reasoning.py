@@ -20,6 +20,7 @@ from agent_graph.execution.telling import VERSION, instructions, task
 from agent_graph.execution.thinking import TooLate, think
 from agent_graph.identity import StepId, effect_key
 from agent_graph.models.clients import Clients
+from agent_graph.models.replies import closed_object
 from agent_graph.models.roles import Models
 from agent_graph.plan import Step
 from agent_graph.policy.provenance import labelled, of_step, path_of
@@ -196,7 +197,7 @@ def _wrapped(schema: dict[str, Any]) -> dict[str, Any]:
     """As an object, since most servers take nothing else at the root."""
     inner = dict(schema)
     shared: dict[str, Any] = {name: inner.pop(name) for name in ("$defs", "definitions") if name in inner}
-    return {"type": "object", "properties": {"output": inner}, "required": ["output"], "additionalProperties": False, **shared}
+    return {**closed_object({"output": inner}), **shared}
 
 
 _STRICT = frozenset(

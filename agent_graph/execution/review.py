@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from agent_graph.execution.evidence import cut, delimited, filled
 from agent_graph.identity import digest
-from agent_graph.models.replies import WrongReply
+from agent_graph.models.replies import WrongReply, closed_object
 from agent_graph.plan import Goal, Plan
 from agent_graph.policy.schemas import mismatches
 from agent_graph.ports import ToolSpec
@@ -23,22 +23,8 @@ MOST_WORDS = 500
 MAX_PLAN_BYTES = 40_000
 """Of a plan as it is shown to the judge."""
 
-_SCHEMA: dict[str, Any] = {
-    "type": "object",
-    "properties": {
-        "remarks": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "properties": {"step_id": {"type": ["string", "null"]}, "message": {"type": "string"}, "fix": {"type": "string"}},
-                "required": ["step_id", "message", "fix"],
-                "additionalProperties": False,
-            },
-        }
-    },
-    "required": ["remarks"],
-    "additionalProperties": False,
-}
+_REMARK = closed_object({"step_id": {"type": ["string", "null"]}, "message": {"type": "string"}, "fix": {"type": "string"}})
+_SCHEMA = closed_object({"remarks": {"type": "array", "items": _REMARK}})
 
 
 def review_key(plan: Plan) -> str:

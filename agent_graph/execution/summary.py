@@ -13,7 +13,7 @@ from agent_graph.execution.evidence import MAX_BYTES, MAX_STEP_BYTES, cut, delim
 from agent_graph.execution.figures import unseen
 from agent_graph.execution.references import ReferenceError_, follow
 from agent_graph.execution.results import Results
-from agent_graph.models.replies import WrongReply
+from agent_graph.models.replies import WrongReply, closed_object
 from agent_graph.plan import Goal, Plan, Reference
 from agent_graph.policy.schemas import mismatches
 
@@ -25,26 +25,10 @@ MOST_WORDS = 2_000
 """Characters of one claim, and of its quote."""
 MOST_REFS = 12
 
-_SCHEMA: dict[str, Any] = {
-    "type": "object",
-    "properties": {
-        "claims": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "properties": {
-                    "text": {"type": "string"},
-                    "refs": {"type": "array", "items": {"type": "string"}},
-                    "quote": {"type": ["string", "null"]},
-                },
-                "required": ["text", "refs", "quote"],
-                "additionalProperties": False,
-            },
-        }
-    },
-    "required": ["claims"],
-    "additionalProperties": False,
-}
+_CLAIM = closed_object(
+    {"text": {"type": "string"}, "refs": {"type": "array", "items": {"type": "string"}}, "quote": {"type": ["string", "null"]}}
+)
+_SCHEMA = closed_object({"claims": {"type": "array", "items": _CLAIM}})
 
 _STATUS = re.compile(r"steps\.([A-Za-z_]\w*)\.status")
 

@@ -19,6 +19,11 @@ class WrongReply(ValueError):
         super().__init__("\n".join(problems[:MAX_PROBLEMS]) + (f"\n… and {more} more" if more > 0 else ""))
 
 
+def closed_object(properties: dict[str, Any]) -> dict[str, Any]:
+    """JSON Schema of an object with exactly these properties, all of them required: what strict modes want."""
+    return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
+
+
 def parse(text: str, at: str) -> Any:
     try:
         value, end = parse_first(text.strip())

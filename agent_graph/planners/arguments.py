@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from agent_graph.models.replies import parse
-from agent_graph.planners.reply import NULL, REFERENCE, Schema, closed_object, read_references, validator
+from agent_graph.models.replies import closed_object, parse
+from agent_graph.planners.reply import NULL, REFERENCE, Schema, read_references, validator
 
 MAX_DEPTH = 9
 """Objects and lists inside each other, of ten that strict mode allows: the last is for a reference. What lies deeper travels as JSON text."""

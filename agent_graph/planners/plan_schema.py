@@ -25,10 +25,10 @@ from typing import Any
 from pydantic import ValidationError
 
 from agent_graph.documents import describe, describe_path
-from agent_graph.models.replies import WrongReply, parse, short
+from agent_graph.models.replies import WrongReply, closed_object, parse, short
 from agent_graph.plan import KINDS, Goal, Interpretation, Plan, Step
 from agent_graph.planners.offer import Offer, of_tools
-from agent_graph.planners.reply import DEFS, TEXTS, Schema, check, closed_object, nullable, problems_of, read_references, write_references
+from agent_graph.planners.reply import DEFS, TEXTS, Schema, check, nullable, problems_of, read_references, write_references
 from agent_graph.planners.step_forms import Forms
 from agent_graph.ports import Answer, GiveUp, Question, ToolSpec
 

@@ -8,14 +8,10 @@ from typing import Any
 
 import jsonschema_rs
 
-from agent_graph.models.replies import WrongReply, short
+from agent_graph.models.replies import WrongReply, closed_object, short
 from agent_graph.plan import is_reference
 
 Schema = dict[str, Any]
-
-
-def closed_object(properties: Schema) -> Schema:
-    return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
 
 
 REFERENCE: Schema = {"$ref": "#/$defs/reference"}

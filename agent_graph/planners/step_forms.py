@@ -6,11 +6,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
-from agent_graph.models.replies import WrongReply, short
+from agent_graph.models.replies import WrongReply, closed_object, short
 from agent_graph.plan import Blueprint
 from agent_graph.planners.arguments import arguments
 from agent_graph.planners.offer import Offer
-from agent_graph.planners.reply import NULL, REFERENCE, TEXTS, Schema, closed_object, problems_of, read_references
+from agent_graph.planners.reply import NULL, REFERENCE, TEXTS, Schema, problems_of, read_references
 from agent_graph.ports import ToolSpec
 
 

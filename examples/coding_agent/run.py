@@ -12,7 +12,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
-from coding_agent import script
+from coding_agent.script import reply
 from coding_agent.workshop import make_project, workshop
 from drive import arguments, drive, model
 
@@ -27,7 +27,7 @@ def main() -> int:
     if not project.exists():
         make_project(HERE / "project", project)
     tools = workshop(project, scratch)
-    with model(script.reply) as spec:
+    with model(reply) as spec:
         models = {"planner": spec, "executor": spec}
         with AgentGraph(tools, models=models, policy=HERE / "policy.yaml", store=args.folder / "runs.db") as agent:
             return drive(args, agent, lambda: agent.stream(GOAL))

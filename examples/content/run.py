@@ -14,7 +14,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from content import cms, desk, script
+from content import cms, desk
+from content.script import reply
 from drive import arguments, drive, model
 
 from agent_graph import AgentGraph, Goal
@@ -26,7 +27,7 @@ CONSTRAINTS = ("topic and audience are confirmed by a person before anything is 
 def main() -> int:
     args = arguments(__doc__)
     given = os.environ.get(desk.ADDRESS)
-    with model(script.reply) as spec, nullcontext(given) if given else cms.serving(args.folder / "cms.db") as address:
+    with model(reply) as spec, nullcontext(given) if given else cms.serving(args.folder / "cms.db") as address:
         os.environ[desk.ADDRESS] = address
         models = {"planner": spec, "executor": spec}
         with AgentGraph(desk.tools(Path(__file__).parent / "desk"), models=models, store=args.folder / "runs.db") as agent:

@@ -12,8 +12,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from drive import arguments, drive, model
-from incident import script
 from incident.operations import tools
+from incident.script import reply
 
 from agent_graph import AgentGraph
 
@@ -28,7 +28,7 @@ PARAMS = {
 
 def main() -> int:
     args = arguments(__doc__)
-    with model(script.reply) as spec, AgentGraph(tools(args.folder / "tickets.db"), planner=spec, store=args.folder / "runs.db") as agent:
+    with model(reply) as spec, AgentGraph(tools(args.folder / "tickets.db"), planner=spec, store=args.folder / "runs.db") as agent:
         return drive(args, agent, lambda: agent.stream(GOAL, params=PARAMS))
 
 

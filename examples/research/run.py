@@ -13,9 +13,9 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
 from drive import arguments, drive, model
-from research import script
 from research.library import tools
 from research.models import models
+from research.script import reply
 
 from agent_graph import AgentGraph, Goal
 from agent_graph.plan import Judge
@@ -33,7 +33,7 @@ QUESTION = Goal(
 def main() -> int:
     args = arguments(__doc__)
     (args.folder / "notes").mkdir(exist_ok=True)
-    with model(script.reply) as spec:
+    with model(reply) as spec:
         own = tools(DOCUMENTS, args.folder / "notes")
         with AgentGraph(own, models=models(spec), store=args.folder / "runs.db") as agent:
             return drive(args, agent, lambda: agent.stream(QUESTION))

@@ -312,3 +312,12 @@ def test_what_must_follow_follows_a_call_that_happened_whatever_was_thought_of_i
     assert "work.1 was done" in not_followed_in([failed], rules_of)
     assert not_followed_in([failed, well], rules_of) == ""
     assert not_followed_in([failed._replace(happened=False)], rules_of) == ""
+
+
+def test_what_an_agent_says_without_having_made_a_call_is_on_record_as_unsupported(says: Callable[..., ModelServer]) -> None:
+    server = says("Everything is in order.")
+    with made(server) as agent:
+        run = agent.run(plan=plan(work("rules")))
+    (claims,) = run.results["work"].evidence
+    assert (run.status, claims.criterion, claims.holds) == ("succeeded", "claims", None)
+    assert "[unsupported] the agent made no call" in claims.why

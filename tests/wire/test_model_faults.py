@@ -181,7 +181,7 @@ def test_a_valid_plan_takes_one_request(watched: bool, server: ModelServer, stor
     assert server.bodies[0].get("stream", False) is watched
 
 
-@pytest.mark.parametrize(
+EACH = pytest.mark.parametrize(
     ("name", "watched"),
     [
         pytest.param(name, watched, id=f"{name}-{'watched' if watched else 'unwatched'}")
@@ -189,6 +189,9 @@ def test_a_valid_plan_takes_one_request(watched: bool, server: ModelServer, stor
         for name in cases(watched=watched)
     ],
 )
+
+
+@EACH
 def test_a_fault_that_passes_costs_one_request_more(
     name: str, watched: bool, server: ModelServer, store_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -210,14 +213,7 @@ def test_a_fault_that_passes_costs_one_request_more(
         assert server.arrived[1] - server.arrived[0] >= float(WAIT["Retry-After"])
 
 
-@pytest.mark.parametrize(
-    ("name", "watched"),
-    [
-        pytest.param(name, watched, id=f"{name}-{'watched' if watched else 'unwatched'}")
-        for watched in (False, True)
-        for name in cases(watched=watched)
-    ],
-)
+@EACH
 def test_a_fault_that_stays_ends_the_run_with_what_it_was_and_nothing_is_called(
     name: str, watched: bool, server: ModelServer, store_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
